@@ -1,0 +1,22 @@
+//! The media pillar's shell: sockets, threads, timers, HTTP routes and webhooks.
+//!
+//! It decides nothing: rooms are tasks around [`plenum_media::room::Room`], media threads are loops around
+//! [`plenum_media::shard::Shard`]. Both exchange bounded messages.
+
+mod config;
+mod interfaces;
+mod metrics_names;
+mod outbox;
+mod rooms;
+mod rtc;
+mod server;
+mod socket;
+mod tcp;
+mod thread;
+mod twirp;
+mod webhook;
+
+pub use config::{BindScope, Config, StartError, Webhook};
+pub use plenum_media::room::Limits;
+pub use server::Server;
+pub use thread::Health;

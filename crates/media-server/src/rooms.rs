@@ -1,0 +1,325 @@
+//! Rooms as tasks, and the register of them.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use livekit_protocol::signal_request::Message as Request;
+use plenum_media::ids::{NodeId, PeerHandle, RoomId, RoomName};
+use plenum_media::room::{
+    ApiCall, ApiError, ApiReply, Command, Effect, Moment, Room, RoomOptions, ServerFacts,
+};
+use plenum_media::shard;
+use plenum_media::signalling::JoinParams;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::metrics_names as names;
+use crate::outbox::{Outbox, Outgoing};
+use crate::thread::{ShardHandle, ToShard};
+use crate::webhook::{RoomWebhooks, Webhooks};
+
+/// Messages that may wait for a room.
+const INBOX: usize = 1_024;
+
+/// To a room.
+#[derive(Debug)]
+pub(crate) enum RoomMessage {
+    Join { params: Box<JoinParams>, outbox: Outbox, admitted: oneshot::Sender<PeerHandle> },
+    Signal { peer: PeerHandle, request: Box<Request> },
+    SignalClosed { peer: PeerHandle },
+    Media(shard::Event),
+    Api { call: Box<ApiCall>, reply: oneshot::Sender<Result<ApiReply, ApiError>> },
+    Drain,
+}
+
+/// A way to a room.
+#[derive(Clone, Debug)]
+pub(crate) struct RoomHandle {
+    id: RoomId,
+    inbox: mpsc::Sender<RoomMessage>,
+}
+
+impl RoomHandle {
+    /// Sends a message; `false` if the room is over.
+    pub(crate) async fn send(&self, message: RoomMessage) -> bool {
+        self.inbox.send(message).await.is_ok()
+    }
+}
+
+/// There are as many rooms as there may be, or the server stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoRoom;
+
+/// All rooms of the server.
+pub(crate) struct Rooms {
+    by_name: Mutex<Register>,
+    facts: Arc<ServerFacts>,
+    shards: Vec<ShardHandle>,
+    webhooks: Mutex<Option<Webhooks>>,
+    next: AtomicU64,
+    /// Dropped by each room when it is over.
+    alive: Mutex<Option<mpsc::Sender<()>>>,
+}
+
+#[derive(Default)]
+struct Register {
+    rooms: HashMap<RoomName, RoomHandle>,
+    draining: bool,
+}
+
+impl Rooms {
+    pub(crate) fn new(
+        facts: Arc<ServerFacts>,
+        shards: Vec<ShardHandle>,
+        webhooks: Webhooks,
+    ) -> (Arc<Self>, mpsc::Receiver<()>) {
+        let (alive, all_over) = mpsc::channel(1);
+        let rooms = Self {
+            by_name: Mutex::new(Register::default()),
+            facts,
+            shards,
+            webhooks: Mutex::new(Some(webhooks)),
+            next: AtomicU64::new(1),
+            alive: Mutex::new(Some(alive)),
+        };
+        (Arc::new(rooms), all_over)
+    }
+
+    pub(crate) fn facts(&self) -> &ServerFacts {
+        &self.facts
+    }
+
+    fn register(&self) -> std::sync::MutexGuard<'_, Register> {
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The room of that name, if it is there.
+    pub(crate) fn get(&self, name: &RoomName) -> Option<RoomHandle> {
+        self.register().rooms.get(name).cloned()
+    }
+
+    /// All rooms.
+    pub(crate) fn all(&self) -> Vec<RoomHandle> {
+        self.register().rooms.values().cloned().collect()
+    }
+
+    /// The room of that name, made if it is not there; and whether it was made.
+    pub(crate) fn get_or_create(
+        self: &Arc<Self>,
+        name: &RoomName,
+        options: &RoomOptions,
+    ) -> Result<(RoomHandle, bool), NoRoom> {
+        let mut register = self.register();
+        if let Some(room) = register.rooms.get(name).filter(|room| !room.inbox.is_closed()) {
+            return Ok((room.clone(), false));
+        }
+        if register.draining || register.rooms.len() >= self.facts.limits.rooms {
+            return Err(NoRoom);
+        }
+        let id = RoomId(self.next.fetch_add(1, Ordering::Relaxed));
+        let (inbox, messages) = mpsc::channel(INBOX);
+        let handle = RoomHandle { id, inbox: inbox.clone() };
+        register.rooms.insert(name.clone(), handle.clone());
+        metrics::gauge!(names::ROOMS).set(register.rooms.len() as f64);
+        drop(register);
+
+        // A room lives whole on one media thread; rooms are dealt out in turn.
+        let shard = self.shards[id.0 as usize % self.shards.len()].clone();
+        let mut rng = StdRng::from_rng(&mut rand::rng());
+        let (room, effects) = Room::new(&mut moment(&mut rng), id, name.clone(), options, self.facts.clone());
+        // Named as the meeting names it, so that one search finds all lines of a meeting.
+        let span = tracing::info_span!("room", room.id = name.as_str(), room.media_sid = room.sid());
+        let task = RoomTask {
+            room,
+            shard,
+            outboxes: HashMap::new(),
+            replies: HashMap::new(),
+            next_reply: 0,
+            next_peer: id.0 << 32,
+            webhooks: self.room_webhooks(),
+            rng,
+            rooms: self.clone(),
+            name: name.clone(),
+            lost: VecDeque::new(),
+            closed: false,
+        };
+        let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        tokio::spawn(tracing::Instrument::instrument(
+            async move {
+                task.run(inbox.downgrade(), messages, effects).await;
+                drop(alive);
+            },
+            span,
+        ));
+        Ok((handle, true))
+    }
+
+    fn room_webhooks(&self) -> RoomWebhooks {
+        let webhooks = self.webhooks.lock().unwrap_or_else(PoisonError::into_inner);
+        webhooks.as_ref().map(Webhooks::for_room).unwrap_or_default()
+    }
+
+    /// No room will post webhooks any more.
+    pub(crate) fn close_webhooks(&self) {
+        self.webhooks.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn forget(&self, name: &RoomName, id: RoomId) {
+        let mut register = self.register();
+        if register.rooms.get(name).is_some_and(|room| room.id == id) {
+            register.rooms.remove(name);
+        }
+        metrics::gauge!(names::ROOMS).set(register.rooms.len() as f64);
+    }
+
+    /// Makes no more rooms and ends those that are there; clients are told to come again.
+    pub(crate) async fn drain(&self) {
+        let rooms: Vec<RoomHandle> = {
+            let mut register = self.register();
+            register.draining = true;
+            register.rooms.values().cloned().collect()
+        };
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for room in rooms {
+            room.send(RoomMessage::Drain).await;
+        }
+    }
+}
+
+fn moment(rng: &mut StdRng) -> Moment<'_> {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Moment { now: Instant::now(), unix_ms: unix.as_millis() as u64, rng }
+}
+
+struct RoomTask {
+    room: Room,
+    shard: ShardHandle,
+    outboxes: HashMap<PeerHandle, Outbox>,
+    replies: HashMap<u64, oneshot::Sender<Result<ApiReply, ApiError>>>,
+    next_reply: u64,
+    next_peer: u64,
+    webhooks: RoomWebhooks,
+    rng: StdRng,
+    rooms: Arc<Rooms>,
+    name: RoomName,
+    /// Clients that do not take their messages.
+    lost: VecDeque<PeerHandle>,
+    closed: bool,
+}
+
+impl RoomTask {
+    async fn run(
+        mut self,
+        events: mpsc::WeakSender<RoomMessage>,
+        mut messages: mpsc::Receiver<RoomMessage>,
+        effects: Vec<Effect>,
+    ) {
+        tracing::info!("Room opened");
+        if let Some(events) = events.upgrade() {
+            self.shard.send(ToShard::Register { room: self.room.id(), events }).await;
+        }
+        self.perform(effects).await;
+        while !self.closed {
+            let deadline = self.room.next_timeout();
+            let command = tokio::select! {
+                message = messages.recv() => match message {
+                    Some(message) => self.command(message),
+                    None => break,
+                },
+                () = sleep_until(deadline) => Some(Command::Timeout),
+            };
+            if let Some(command) = command {
+                self.step(command).await;
+            }
+            while let Some(peer) = self.lost.pop_front() {
+                self.step(Command::SignalClosed { peer }).await;
+            }
+        }
+        self.shard.send(ToShard::Unregister { room: self.room.id() }).await;
+        self.rooms.forget(&self.name, self.room.id());
+        tracing::info!("Room closed");
+    }
+
+    fn command(&mut self, message: RoomMessage) -> Option<Command> {
+        Some(match message {
+            RoomMessage::Join { params, outbox, admitted } => {
+                self.next_peer += 1;
+                let peer = PeerHandle { node: NodeId(0), shard: self.shard.id, key: self.next_peer };
+                if admitted.send(peer).is_err() {
+                    return None;
+                }
+                self.outboxes.insert(peer, outbox);
+                Command::Join { params, peer }
+            }
+            RoomMessage::Signal { peer, request } => Command::Signal { peer, request },
+            RoomMessage::SignalClosed { peer } => {
+                self.outboxes.remove(&peer);
+                Command::SignalClosed { peer }
+            }
+            RoomMessage::Media(event) => Command::Media(event),
+            RoomMessage::Api { call, reply } => {
+                self.next_reply += 1;
+                self.replies.insert(self.next_reply, reply);
+                Command::Api { id: self.next_reply, call: *call }
+            }
+            RoomMessage::Drain => Command::Drain,
+        })
+    }
+
+    async fn step(&mut self, command: Command) {
+        let Self { room, rng, .. } = self;
+        match catch_unwind(AssertUnwindSafe(|| room.step(&mut moment(rng), command))) {
+            Ok(effects) => self.perform(effects).await,
+            Err(_) => {
+                // The room's state cannot be trusted any more. Its people come again and make a new one.
+                tracing::error!("A room has failed and is closed");
+                for (peer, _) in std::mem::take(&mut self.outboxes) {
+                    let command = Box::new(shard::Command::RemovePeer { peer });
+                    self.shard.send(ToShard::Command(command)).await;
+                }
+                self.closed = true;
+            }
+        }
+    }
+
+    /// Does what the room wants, in its order.
+    async fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Signal { peer, message } => self.tell(peer, Outgoing::Message(message)),
+                Effect::CloseSignal { peer } => {
+                    self.tell(peer, Outgoing::Close);
+                    self.outboxes.remove(&peer);
+                }
+                Effect::Shard { command, .. } => self.shard.send(ToShard::Command(command)).await,
+                Effect::Webhook(event) => self.webhooks.post(*event),
+                Effect::Reply { id, result } => {
+                    if let Some(reply) = self.replies.remove(&id) {
+                        let _ = reply.send(result);
+                    }
+                }
+                Effect::Closed => self.closed = true,
+            }
+        }
+    }
+
+    fn tell(&mut self, peer: PeerHandle, message: Outgoing) {
+        let Some(outbox) = self.outboxes.get(&peer) else { return };
+        if outbox.send(message).is_err() {
+            tracing::debug!(participant.id = peer.key, "A client does not take its messages and is cut off");
+            self.outboxes.remove(&peer);
+            self.lost.push_back(peer);
+        }
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,205 @@
+//! Puts the parts together: starts them, offers their routes, ends them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::Method;
+use axum::routing::{any, get, post};
+use plenum_media::ids::random_sid;
+use plenum_media::room::ServerFacts;
+use plenum_media::sdp::{Codec, LocalEndpoint};
+use plenum_media::shard::ShardConfig;
+use plenum_media::token::ApiKeys;
+use plenum_media::transport::{Certificate, LocalAddresses};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tower_http::cors::{AllowHeaders, Any, CorsLayer};
+
+use crate::rooms::Rooms;
+use crate::thread::{Health, ShardHandle, Threads, ToShard};
+use crate::webhook::Webhooks;
+use crate::{BindScope, Config, StartError, interfaces, rtc, socket, tcp, thread, twirp};
+
+/// Longest body of an API call (LiveKit's limit).
+const MAX_BODY: usize = 10 * 1024 * 1024;
+/// Most media threads: a ufrag names its thread in two hexadecimal digits.
+const MAX_SHARDS: usize = 256;
+
+/// A running media server.
+pub struct Server {
+    rooms: Arc<Rooms>,
+    rooms_over: mpsc::Receiver<()>,
+    webhooks_sent: mpsc::Receiver<()>,
+    shards: Vec<ShardHandle>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+    health: Health,
+    udp: SocketAddr,
+    tcp: Option<(SocketAddr, JoinHandle<()>)>,
+    candidates: Vec<IpAddr>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("udp", &self.udp)
+            .field("shards", &self.shards.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Opens the ports and starts the threads: either everything runs or nothing does.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        if config.keys.is_empty() {
+            return Err(StartError::NoKeys);
+        }
+        let keys = ApiKeys::new(config.keys.clone());
+        let (webhooks, webhooks_sent) = Webhooks::new(&config.webhooks, &keys)?;
+        let candidates = interfaces::addresses(&config)?;
+        let count = match config.shards {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            count => count,
+        };
+        let sockets = socket::bind(config.bind, config.udp_port, count.min(MAX_SHARDS))
+            .map_err(|source| StartError::UdpPort { port: config.udp_port, source })?;
+        if !sockets.first().is_some_and(socket::has_large_buffers) {
+            tracing::warn!(
+                "The kernel gives the media port small buffers: bursts may be lost. \
+                 Set net.core.rmem_max and net.core.wmem_max to 5242880 or more"
+            );
+        }
+        let udp =
+            sockets.first().map(std::net::UdpSocket::local_addr).transpose()?.ok_or(StartError::NoAddress)?;
+        let listener = match config.tcp_port {
+            Some(port) => Some(listen(config.bind, port).await?),
+            None => None,
+        };
+        let tcp_port =
+            listener.as_ref().map(TcpListener::local_addr).transpose()?.map(|address| address.port());
+        let local = Arc::new(LocalAddresses {
+            udp: candidates.iter().map(|ip| (*ip, udp.port()).into()).collect(),
+            tcp: tcp_port.iter().flat_map(|port| candidates.iter().map(|ip| (*ip, *port).into())).collect(),
+        });
+        let certificate = Certificate::generate();
+        let facts = Arc::new(ServerFacts {
+            node_id: random_sid("ND_", &mut rand::rng()),
+            endpoint: LocalEndpoint {
+                fingerprint: certificate.fingerprint(),
+                udp: local.udp.clone(),
+                tcp: local.tcp.clone(),
+            },
+            keys,
+            limits: config.limits.clone(),
+            codecs: Codec::DEFAULT.to_vec(),
+        });
+        let Threads { handles: shards, joins: threads, health } = thread::start(sockets, |id| ShardConfig {
+            id,
+            certificate: certificate.clone(),
+            local: local.clone(),
+        })?;
+        let (rooms, rooms_over) = Rooms::new(facts, shards.clone(), webhooks);
+        let tcp = match listener {
+            Some(listener) => {
+                let address = listener.local_addr()?;
+                Some((address, tokio::spawn(tcp::serve(listener, shards.clone().into()))))
+            }
+            None => None,
+        };
+        tracing::info!(udp.port = udp.port(), tcp.port = tcp_port, candidates = ?candidates, "Media server runs");
+        Ok(Self { rooms, rooms_over, webhooks_sent, shards, threads, health, udp, tcp, candidates })
+    }
+
+    /// `/rtc…` and `/twirp/…`, to be merged into the one HTTP server.
+    pub fn router(&self) -> Router {
+        let cors = CorsLayer::new()
+            .allow_origin(Any)
+            // A wildcard would not cover `Authorization`.
+            .allow_headers(AllowHeaders::mirror_request())
+            .allow_methods([
+                Method::OPTIONS,
+                Method::HEAD,
+                Method::GET,
+                Method::POST,
+                Method::PATCH,
+                Method::DELETE,
+            ])
+            .max_age(Duration::from_secs(86_400));
+        Router::new()
+            .route("/rtc", get(rtc::signal))
+            .route("/rtc/validate", get(rtc::validate))
+            .route("/rtc/v1", get(rtc::signal_v1))
+            .route("/rtc/v1/validate", get(rtc::validate_v1))
+            .route("/rtc/{*rest}", any(rtc::absent))
+            .route(
+                "/twirp/livekit.RoomService/{method}",
+                post(twirp::room_service).fallback(twirp::bad_route),
+            )
+            .route("/twirp/{*rest}", any(twirp::bad_route))
+            .layer(DefaultBodyLimit::max(MAX_BODY))
+            .layer(cors)
+            .with_state(self.rooms.clone())
+    }
+
+    /// Tells whether every media thread runs, for as long as anybody asks.
+    pub fn health(&self) -> Health {
+        self.health.clone()
+    }
+
+    /// The address of the media port.
+    pub fn udp_addr(&self) -> SocketAddr {
+        self.udp
+    }
+
+    /// The address of the media port over TCP, if there is one.
+    pub fn tcp_addr(&self) -> Option<SocketAddr> {
+        self.tcp.as_ref().map(|(address, _)| *address)
+    }
+
+    /// The addresses that clients are told.
+    pub fn candidates(&self) -> Vec<IpAddr> {
+        self.candidates.clone()
+    }
+
+    /// Tells everybody to come again, posts what webhooks are left, and ends. Takes at most `grace`.
+    pub async fn drain(self, grace: Duration) {
+        let Self { rooms, mut rooms_over, mut webhooks_sent, shards, threads, tcp, .. } = self;
+        let everything = async {
+            rooms.drain().await;
+            // Each of these ends when the last holder of its other end is gone.
+            let _ = rooms_over.recv().await;
+            rooms.close_webhooks();
+            let _ = webhooks_sent.recv().await;
+        };
+        if tokio::time::timeout(grace, everything).await.is_err() {
+            tracing::warn!("The grace period is over before every room and webhook was");
+        }
+        for shard in &shards {
+            shard.send(ToShard::Stop).await;
+        }
+        if let Some((_, task)) = tcp {
+            task.abort();
+        }
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                let _ = thread.join();
+            }
+        });
+        let _ = joined.await;
+    }
+}
+
+async fn listen(scope: BindScope, port: u16) -> Result<TcpListener, StartError> {
+    let error = |source| StartError::TcpPort { port, source };
+    match scope {
+        BindScope::Loopback => TcpListener::bind(("127.0.0.1", port)).await.map_err(error),
+        BindScope::AllInterfaces => match TcpListener::bind(("::", port)).await {
+            Ok(listener) => Ok(listener),
+            Err(source) if source.kind() == std::io::ErrorKind::AddrInUse => Err(error(source)),
+            Err(_) => TcpListener::bind(("0.0.0.0", port)).await.map_err(error),
+        },
+    }
+}

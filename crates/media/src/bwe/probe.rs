@@ -1,0 +1,178 @@
+//! Short bursts that find out whether more would arrive, without sending more for long.
+
+use std::time::{Duration, Instant};
+
+use super::Bitrate;
+use super::sent::PacketResult;
+
+/// Length of a probe.
+const LENGTH: Duration = Duration::from_millis(30);
+/// Bytes of a probe at least: fewer packets measure the clock, not the link.
+const FEWEST_BYTES: f64 = 1_500.0;
+/// Packets that must have arrived, as a share of those that were sent.
+const FEWEST_ARRIVED: f64 = 0.8;
+/// A probe asks for this many times what is known at most, so that a small link is not flooded.
+const LARGEST_STEP: f64 = 6.0;
+/// The result of a probe is waited for this long.
+const PATIENCE: Duration = Duration::from_millis(1_000);
+/// Time between probes: after one that found enough, and, doubling, after those that did not.
+const AFTER_SUCCESS: Duration = Duration::from_millis(100);
+const AFTER_FAILURE: Duration = Duration::from_secs(2);
+const AFTER_FAILURES: Duration = Duration::from_secs(4);
+/// Reached if this share of what was asked for arrives.
+const REACHED: f64 = 0.85;
+
+/// A burst to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe {
+    /// Number to send its packets under.
+    pub id: u32,
+    /// How fast.
+    pub rate: Bitrate,
+    /// How many bytes.
+    pub bytes: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Running {
+    probe: Probe,
+    started: Instant,
+    sent: u32,
+    sent_first: Option<Instant>,
+    sent_last: Option<Instant>,
+    seen: Arrivals,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Arrivals {
+    packets: u32,
+    bytes: u64,
+    first: Option<(Instant, Duration, u32)>,
+    last: Option<(Instant, Duration, u32)>,
+}
+
+/// Decides when to probe and measures the result.
+#[derive(Debug, Default)]
+pub(super) struct ProbeController {
+    running: Option<Running>,
+    next_id: u32,
+    not_before: Option<Instant>,
+    failures: u32,
+}
+
+impl ProbeController {
+    /// A probe that should begin now in order to reach `goal`.
+    pub(super) fn poll(&mut self, now: Instant, estimate: Bitrate, goal: Bitrate) -> Option<Probe> {
+        if let Some(running) = &self.running {
+            if now.saturating_duration_since(running.started) < PATIENCE {
+                return None;
+            }
+            // Its feedback did not come: nothing is known, so nothing grows.
+            self.running = None;
+            self.fail(now);
+        }
+        if goal <= estimate || self.not_before.is_some_and(|at| now < at) {
+            return None;
+        }
+        let rate = goal.min(estimate.times(LARGEST_STEP));
+        let probe = Probe { id: self.next_id, rate, bytes: rate.bytes_in(LENGTH).max(FEWEST_BYTES) as u32 };
+        self.next_id = self.next_id.wrapping_add(1);
+        self.running = Some(Running {
+            probe,
+            started: now,
+            sent: 0,
+            sent_first: None,
+            sent_last: None,
+            seen: Arrivals::default(),
+        });
+        Some(probe)
+    }
+
+    pub(super) fn sent(&mut self, now: Instant, id: u32) {
+        if let Some(running) = self.running.as_mut().filter(|running| running.probe.id == id) {
+            running.sent += 1;
+            running.sent_first.get_or_insert(now);
+            running.sent_last = Some(now);
+        }
+    }
+
+    /// Whether delays may be the probe's own doing.
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    pub(super) fn observe(&mut self, result: &PacketResult) {
+        let (Some(running), Some(id), Some(arrived)) = (&mut self.running, result.probe, result.arrived)
+        else {
+            return;
+        };
+        if running.probe.id != id {
+            return;
+        }
+        let seen = &mut running.seen;
+        seen.packets += 1;
+        seen.bytes += u64::from(result.size);
+        let this = (result.sent, arrived, result.size);
+        if seen.first.is_none_or(|(_, first, _)| arrived < first) {
+            seen.first = Some(this);
+        }
+        if seen.last.is_none_or(|(_, last, _)| arrived >= last) {
+            seen.last = Some(this);
+        }
+    }
+
+    /// The measured rate, once enough of the probe is known to have arrived. `newest` is when the latest packet of the
+    /// feedback was sent: later ones than the probe's mean that no more of it comes.
+    pub(super) fn result(&mut self, now: Instant, newest: Instant) -> Option<Bitrate> {
+        let running = self.running?;
+        let ended = running.sent_last.is_some_and(|last| newest > last)
+            && now.saturating_duration_since(running.started) > LENGTH;
+        let all =
+            running.seen.packets >= running.sent && now.saturating_duration_since(running.started) > LENGTH;
+        if !ended && !all {
+            return None;
+        }
+        self.running = None;
+        let rate = running.measure();
+        match rate {
+            Some(rate) if rate >= running.probe.rate.times(REACHED) => {
+                self.failures = 0;
+                self.not_before = Some(now + AFTER_SUCCESS);
+            }
+            _ => self.fail(now),
+        }
+        rate
+    }
+
+    /// What was sent turned out to be too much: leave the link alone for a while.
+    pub(super) fn overused(&mut self, now: Instant) {
+        self.running = None;
+        let until = now + AFTER_FAILURE;
+        self.not_before = Some(self.not_before.map_or(until, |at| at.max(until)));
+    }
+
+    fn fail(&mut self, now: Instant) {
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Some(now + if self.failures > 1 { AFTER_FAILURES } else { AFTER_FAILURE });
+    }
+}
+
+impl Running {
+    fn measure(&self) -> Option<Bitrate> {
+        let (first, last) = (self.seen.first?, self.seen.last?);
+        if f64::from(self.seen.packets) < f64::from(self.sent) * FEWEST_ARRIVED || self.seen.packets < 4 {
+            return None;
+        }
+        let arrived_within = last.1.saturating_sub(first.1);
+        let sent_within = self.sent_last?.saturating_duration_since(self.sent_first?);
+        if arrived_within < Duration::from_millis(2) || sent_within < Duration::from_millis(2) {
+            return None;
+        }
+        // The first packet opens the interval of arrivals, the last one closes that of departures.
+        let arrived = Bitrate::of(self.seen.bytes - u64::from(first.2), arrived_within);
+        let sent = Bitrate::of(self.seen.bytes - u64::from(last.2), sent_within);
+        // Less arrives than was sent: that is the link, and it is used up to a small margin.
+        let rate = arrived.min(sent);
+        Some(if arrived < sent.times(0.9) { rate.times(0.95) } else { rate })
+    }
+}

@@ -1,0 +1,349 @@
+//! One published track on its way to one subscriber: which layer is sent, and under which numbers.
+//!
+//! The subscriber sees one continuous stream whatever happens to the published ones: layers are switched at
+//! key frames, sequence numbers have no gap that was not lost on the way here (padding is left out of them where
+//! packets come in, see [`Source::push`]; layers inside of a stream are left out by [`selector`]), timestamps follow the
+//! publisher's clock.
+
+pub mod selector;
+
+mod history;
+mod munger;
+
+use std::time::{Duration, Instant};
+
+pub use history::{History, Sent};
+pub use munger::{Munger, Rewritten};
+use selector::{Choice, Limits, Selector};
+
+use crate::ids::{DownKey, SourceKey};
+use crate::ingest::{ClockAnchor, Source};
+use crate::ring::Packet;
+use crate::sdp::{Codec, MediaKind};
+
+/// How often a subscriber that waits for a key frame asks again; the publisher's throttle comes on top.
+const KEYFRAME_RETRY: Duration = Duration::from_millis(200);
+/// A packet is repeated at most this often …
+const MAX_REPEATS: u8 = 3;
+/// … and not again within this time, which stands for a round trip (LiveKit's default).
+const REPEAT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What the subscriber negotiated for the track.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DownConfig {
+    /// Name of this subscription among the media threads.
+    pub key: DownKey,
+    /// The track.
+    pub source: SourceKey,
+    /// Sound or pictures.
+    pub kind: MediaKind,
+    /// The m-line, sent with packets under this number among the header extensions, where the subscriber takes it.
+    pub mid: Option<(u8, String)>,
+    /// Source of the packets.
+    pub ssrc: u32,
+    /// Source and payload type of retransmissions.
+    pub rtx: Option<(u32, u8)>,
+    /// Payload types that the subscriber understands, by codec.
+    pub payload_types: Vec<(Codec, u8)>,
+    /// Number of the dependency descriptor among the header extensions, where the subscriber takes it.
+    pub dependency: Option<u8>,
+    /// Stream that the track belongs to, for lip sync.
+    pub cname: String,
+    /// What is wanted.
+    pub wanted: Wanted,
+    /// First sequence number, below 2^15 so that the receiver cannot miss the first roll-over (RFC 3711 §3.3.1).
+    pub first_sequence: u16,
+    /// First timestamp.
+    pub first_timestamp: u32,
+}
+
+impl DownConfig {
+    /// Ticks of the RTP clock in a second.
+    pub fn clock_rate(&self) -> u32 {
+        self.payload_types.first().map_or_else(|| clock_rate(self.kind), |(codec, _)| codec.clock_rate())
+    }
+}
+
+/// What a subscriber wants of a track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// Highest layer: one of several streams, or a spatial layer of the only one.
+    pub max_layer: usize,
+    /// Pictures in a second that are enough; 0 for as many as there are.
+    pub fps: u32,
+    /// Nothing is wanted for now.
+    pub disabled: bool,
+}
+
+/// The layers that should be sent, as things are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// Which of the track's streams.
+    pub layer: usize,
+    /// Layers inside of the stream.
+    pub limits: Limits,
+}
+
+impl Target {
+    /// What can be had of `wanted` now.
+    pub fn of(now: Instant, source: &Source, wanted: Wanted) -> Self {
+        let layer = source.best_layer(now, wanted.max_layer);
+        // Of several streams each is one layer, whatever its packets say.
+        let alone = source.layers.len() == 1;
+        let spatial = if alone { u8::try_from(wanted.max_layer).unwrap_or(u8::MAX) } else { u8::MAX };
+        Self {
+            layer,
+            limits: Limits { spatial, temporal: source.layers[layer].rates.enough_for(wanted.fps) },
+        }
+    }
+}
+
+/// A track on its way to a subscriber.
+#[derive(Debug)]
+pub struct DownTrack {
+    /// What was negotiated.
+    pub config: DownConfig,
+    /// The layer that is sent.
+    current: Option<usize>,
+    selector: Selector,
+    munger: Munger,
+    history: History,
+    /// Next sequence number of retransmissions.
+    rtx_sequence: u64,
+    keyframe_asked: Option<Instant>,
+    /// Packets sent since the beginning, for sender reports.
+    pub packets: u32,
+    /// Bytes of payload sent since the beginning, for sender reports.
+    pub octets: u32,
+    /// When the last sender report was sent.
+    pub last_report: Option<Instant>,
+    /// Loss that the subscriber reported last, in 256ths, and jitter in ticks.
+    pub remote: Option<(u8, u32)>,
+}
+
+/// A packet to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outgoing {
+    /// New numbers.
+    pub numbers: Rewritten,
+    /// Payload type that the subscriber negotiated.
+    pub payload_type: u8,
+    /// Marker bit.
+    pub marker: bool,
+    /// Decode targets that the dependency descriptor names, if not its own.
+    pub mask: Option<u32>,
+    /// What of the payload is sent.
+    pub content: Content,
+}
+
+/// What of a packet's payload is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// All of it.
+    Whole,
+    /// The primary block of RED.
+    Primary,
+    /// Nothing: the number is missed by the receiver, which is not to have the packet.
+    Nothing,
+}
+
+impl DownTrack {
+    /// A track of which nothing was sent yet.
+    pub fn new(config: DownConfig) -> Self {
+        let capacity = match config.kind {
+            MediaKind::Audio => crate::ring::AUDIO_PACKETS,
+            MediaKind::Video => crate::ring::VIDEO_PACKETS,
+        };
+        Self {
+            munger: Munger::new(config.first_sequence, config.first_timestamp, config.clock_rate()),
+            history: History::new(capacity),
+            config,
+            current: None,
+            selector: Selector::default(),
+            rtx_sequence: 1,
+            keyframe_asked: None,
+            packets: 0,
+            octets: 0,
+            last_report: None,
+            remote: None,
+        }
+    }
+
+    /// The layer that is sent now.
+    pub fn current(&self) -> Option<usize> {
+        self.current
+    }
+
+    /// Something else is wanted, or nothing.
+    pub fn set_wanted(&mut self, wanted: Wanted) {
+        self.config.wanted = wanted;
+        if wanted.disabled {
+            self.stop();
+        }
+    }
+
+    /// The publisher has muted or the subscriber paused: what comes next starts with a key frame.
+    pub fn stop(&mut self) {
+        self.current = None;
+        self.keyframe_asked = None;
+    }
+
+    /// Decides about a packet of `layer` that just came in. `target` is what should be sent.
+    pub fn forward(
+        &mut self,
+        now: Instant,
+        layer: usize,
+        target: Target,
+        packet: &Packet,
+        clocks: Clocks,
+    ) -> Option<Outgoing> {
+        if self.config.wanted.disabled {
+            return None;
+        }
+        if self.current == Some(layer) && self.selector.counts_anew(packet) {
+            self.current = None;
+        }
+        if self.current != Some(layer) {
+            // Until the first key frame any layer that is not too large will do.
+            let may_start = match self.current {
+                None => layer <= target.layer,
+                Some(_) => layer == target.layer,
+            };
+            if !may_start || !packet.keyframe_start || !self.munger.switch(now, packet, clocks) {
+                return None;
+            }
+            self.current = Some(layer);
+            self.keyframe_asked = None;
+            self.selector.restart();
+        }
+        let (payload_type, content) = self.payload_type(packet)?;
+        let outgoing = match self.selector.choose(packet, target.limits) {
+            Choice::Lose => return None,
+            Choice::LeaveOut if self.munger.leave_out(packet) => return None,
+            Choice::LeaveOut => Outgoing {
+                numbers: self.munger.rewrite(now, packet)?,
+                payload_type,
+                marker: false,
+                mask: None,
+                content: Content::Nothing,
+            },
+            Choice::Send { ends_picture, mask } => Outgoing {
+                numbers: self.munger.rewrite(now, packet)?,
+                payload_type,
+                marker: packet.marker || ends_picture,
+                mask,
+                content,
+            },
+        };
+        self.history.insert(Sent {
+            source_sequence: packet.sequence,
+            layer: layer as u8,
+            repeats: 0,
+            last_repeat: None,
+            outgoing,
+        });
+        Some(outgoing)
+    }
+
+    /// The payload type for a packet; `None` if the subscriber does not take its codec.
+    fn payload_type(&self, packet: &Packet) -> Option<(u8, Content)> {
+        let of = |codec| self.config.payload_types.iter().find(|(own, _)| *own == codec).map(|(_, pt)| *pt);
+        let whole = of(packet.codec).map(|pt| (pt, Content::Whole));
+        match packet.codec {
+            Codec::Red => whole.or_else(|| of(Codec::Opus).map(|pt| (pt, Content::Primary))),
+            _ => whole,
+        }
+    }
+
+    /// Whether a key frame of `target` must be asked for now.
+    pub fn needs_keyframe(&mut self, now: Instant, target: Target) -> bool {
+        let there = self.current == Some(target.layer) && !self.selector.wants_keyframe(target.limits);
+        if self.config.kind == MediaKind::Audio || self.config.wanted.disabled || there {
+            return false;
+        }
+        let rested = self.keyframe_asked.is_none_or(|at| now.saturating_duration_since(at) >= KEYFRAME_RETRY);
+        if rested {
+            self.keyframe_asked = Some(now);
+        }
+        rested
+    }
+
+    /// The packet that the subscriber misses, if it may be repeated now.
+    pub fn repeat<'a>(&mut self, now: Instant, sequence: u16, source: &'a Source) -> Option<Repeat<'a>> {
+        let highest = self.munger.highest()?;
+        let extended = extend(sequence, highest)?;
+        let sent = self.history.get_mut(extended)?;
+        let rested = sent.last_repeat.is_none_or(|at| now.saturating_duration_since(at) >= REPEAT_INTERVAL);
+        if sent.repeats >= MAX_REPEATS || !rested {
+            return None;
+        }
+        let packet = source.layers.get(usize::from(sent.layer))?.ring.get(sent.source_sequence)?;
+        sent.repeats += 1;
+        sent.last_repeat = Some(now);
+        let outgoing = sent.outgoing;
+        let rtx = self.config.rtx.map(|(ssrc, payload_type)| {
+            let sequence = self.rtx_sequence;
+            self.rtx_sequence += 1;
+            Rtx { ssrc, payload_type, sequence }
+        });
+        Some(Repeat { packet, outgoing, rtx })
+    }
+
+    /// The moment of `anchor` in the timestamps that the subscriber sees, for a sender report.
+    pub fn report_time(&self, anchor: ClockAnchor) -> Option<u32> {
+        self.current?;
+        Some(self.munger.timestamp_of(anchor.rtp))
+    }
+
+    /// Whether anything was sent.
+    pub fn has_sent(&self) -> bool {
+        self.packets > 0
+    }
+}
+
+/// A packet to be sent again.
+#[derive(Debug)]
+pub struct Repeat<'a> {
+    /// As it came in.
+    pub packet: &'a Packet,
+    /// As it was sent.
+    pub outgoing: Outgoing,
+    /// Its wrapping (RFC 4588); without it the same bytes are sent again.
+    pub rtx: Option<Rtx>,
+}
+
+/// Numbers of a retransmission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rtx {
+    /// Source.
+    pub ssrc: u32,
+    /// Payload type.
+    pub payload_type: u8,
+    /// Extended sequence number.
+    pub sequence: u64,
+}
+
+/// The publisher's clocks that a switch of layers needs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Clocks {
+    /// Of the layer that was sent so far.
+    pub from: Option<ClockAnchor>,
+    /// Of the layer that is sent from now on.
+    pub to: Option<ClockAnchor>,
+}
+
+fn clock_rate(kind: MediaKind) -> u32 {
+    match kind {
+        MediaKind::Audio => 48_000,
+        MediaKind::Video => 90_000,
+    }
+}
+
+/// The extended number nearest to `highest` that ends in `sequence`.
+pub(crate) fn extend(sequence: u16, highest: u64) -> Option<u64> {
+    let behind = (highest as u16).wrapping_sub(sequence);
+    highest.checked_sub(u64::from(behind)).filter(|_| behind < 0x8000)
+}
+
+#[cfg(test)]
+mod tests;

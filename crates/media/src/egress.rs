@@ -1,0 +1,338 @@
+//! Everything that is sent to one subscriber: its tracks, their SRTP, reports and repetitions.
+//!
+//! Ours rather than str0m's because the cost of a packet must not depend on how many tracks a subscriber has.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use crate::downtrack::{Clocks, Content, DownConfig, DownTrack, Outgoing, Target};
+use crate::ids::{DownKey, SourceKey};
+use crate::ingest::Source;
+use crate::ring::Packet;
+use crate::rtp::rtcp::{self, Feedback};
+use crate::rtp::{Dependency, Header, red, vp8, write_header};
+use crate::sending::{Path, SendQueue};
+use crate::srtp::{Resend, SrtpKeys, SrtpReceiver, SrtpSender};
+
+/// Most tracks of one subscriber.
+pub const MAX_TRACKS: usize = 1_000;
+/// Time between sender reports of a track.
+const REPORT_INTERVAL: Duration = Duration::from_secs(3);
+/// … and after its first packets, so that lip sync begins early.
+const FIRST_REPORT: Duration = Duration::from_millis(200);
+/// Reports that a round trip may be measured with.
+const REMEMBERED_REPORTS: usize = 64;
+/// RTCP datagrams are filled to this length.
+const REPORT_SIZE: usize = 1_000;
+
+/// What the feedback of a subscriber asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// A key frame of the layer that is being sent.
+    Keyframe {
+        /// Track.
+        source: SourceKey,
+        /// Layer.
+        layer: usize,
+    },
+    /// A packet is missing.
+    Repeat {
+        /// Index of the track.
+        track: usize,
+        /// Track.
+        source: SourceKey,
+        /// Its number.
+        sequence: u16,
+    },
+}
+
+/// The sending side of a subscriber's connection.
+#[derive(Default)]
+pub struct Egress {
+    srtp: Option<(SrtpSender, SrtpReceiver)>,
+    /// Where packets go: the path that was last seen to be authentic.
+    path: Option<Path>,
+    tracks: Slab<DownTrack>,
+    by_key: HashMap<DownKey, usize>,
+    by_ssrc: HashMap<u32, usize>,
+    /// SSRC under which somebody else sends on this connection: with the same keys no packet of ours may have it.
+    reserved: Option<u32>,
+    reports: VecDeque<(u32, Instant)>,
+    /// Smoothed round trip.
+    pub rtt: Option<Duration>,
+}
+
+impl std::fmt::Debug for Egress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Egress").field("tracks", &self.tracks.len()).finish_non_exhaustive()
+    }
+}
+
+impl Egress {
+    /// The handshake is done.
+    pub fn set_keys(&mut self, keys: &SrtpKeys, is_client: bool) {
+        self.srtp = Some(keys.contexts(is_client));
+    }
+
+    /// Packets go there from now on.
+    pub fn set_path(&mut self, path: Path) {
+        self.path = Some(path);
+    }
+
+    /// Leaves an SSRC to somebody else. `false` if it is already in use here.
+    #[must_use]
+    pub fn reserve(&mut self, ssrc: u32) -> bool {
+        self.reserved = Some(ssrc);
+        !self.tracks.iter().any(|(_, track)| is_of(&track.config, ssrc))
+    }
+
+    /// Begins to send a track. Returns its index, or `None` if there are too many.
+    pub fn add(&mut self, config: DownConfig) -> Option<usize> {
+        let reserved = self.reserved.is_some_and(|ssrc| is_of(&config, ssrc));
+        let taken = self.by_ssrc.contains_key(&config.ssrc) || self.by_key.contains_key(&config.key);
+        if reserved || taken || self.tracks.len() >= MAX_TRACKS {
+            return None;
+        }
+        let (key, ssrc) = (config.key, config.ssrc);
+        let index = self.tracks.insert(DownTrack::new(config));
+        self.by_key.insert(key, index);
+        self.by_ssrc.insert(ssrc, index);
+        Some(index)
+    }
+
+    /// Ends a track; returns its index and source.
+    pub fn remove(&mut self, key: DownKey) -> Option<(usize, SourceKey)> {
+        let index = self.by_key.remove(&key)?;
+        let track = self.tracks.try_remove(index)?;
+        self.by_ssrc.remove(&track.config.ssrc);
+        if let Some((sender, _)) = &mut self.srtp {
+            sender.forget(track.config.ssrc);
+            if let Some((rtx, _)) = track.config.rtx {
+                sender.forget(rtx);
+            }
+        }
+        Some((index, track.config.source))
+    }
+
+    /// The track of that name.
+    pub fn by_key(&mut self, key: DownKey) -> Option<&mut DownTrack> {
+        self.tracks.get_mut(*self.by_key.get(&key)?)
+    }
+
+    /// The track of that index.
+    pub fn track(&mut self, index: usize) -> Option<&mut DownTrack> {
+        self.tracks.get_mut(index)
+    }
+
+    /// All tracks with their indices.
+    pub fn tracks(&mut self) -> impl Iterator<Item = (usize, &mut DownTrack)> {
+        self.tracks.iter_mut()
+    }
+
+    /// Sends a packet that came in on `layer` of `source`, if this subscriber is to have it.
+    pub fn forward(
+        &mut self,
+        now: Instant,
+        index: usize,
+        layer: usize,
+        packet: &Packet,
+        source: &Source,
+        queue: &mut SendQueue,
+    ) {
+        let (Some((sender, _)), Some(path)) = (&mut self.srtp, self.path) else { return };
+        let Some(track) = self.tracks.get_mut(index) else { return };
+        let target = Target::of(now, source, track.config.wanted);
+        let clock = |layer: usize| source.layers.get(layer).and_then(|layer| layer.clock);
+        let clocks = Clocks { from: track.current().and_then(clock), to: clock(layer) };
+        let Some(outgoing) = track.forward(now, layer, target, packet, clocks) else { return };
+        let sent = queue.write(path, |bytes| {
+            let start = bytes.len();
+            let header_len = write_header(bytes, &header(&track.config, &outgoing, packet));
+            let payload_len = write_payload(bytes, packet, &outgoing)?;
+            let index = outgoing.numbers.sequence;
+            sender.protect_rtp(bytes, start, header_len, index, Resend::No).ok()?;
+            Some(payload_len)
+        });
+        if let Some(payload_len) = sent {
+            track.packets = track.packets.wrapping_add(1);
+            track.octets = track.octets.wrapping_add(payload_len as u32);
+        }
+    }
+
+    /// Sends a packet again.
+    pub fn repeat(
+        &mut self,
+        now: Instant,
+        index: usize,
+        sequence: u16,
+        source: &Source,
+        queue: &mut SendQueue,
+    ) -> bool {
+        let (Some((sender, _)), Some(path)) = (&mut self.srtp, self.path) else { return false };
+        let Some(track) = self.tracks.get_mut(index) else { return false };
+        let Some(repeat) = track.repeat(now, sequence, source) else { return false };
+        let original = header(&track.config, &repeat.outgoing, repeat.packet);
+        let sent = queue.write(path, |bytes| {
+            let start = bytes.len();
+            let (header_len, index, resend) = match repeat.rtx {
+                // Without RTX the very same bytes go out again: same index, same content.
+                None => (write_header(bytes, &original), repeat.outgoing.numbers.sequence, Resend::Identical),
+                Some(rtx) => {
+                    let header = Header {
+                        payload_type: rtx.payload_type,
+                        sequence: rtx.sequence as u16,
+                        ssrc: rtx.ssrc,
+                        ..original
+                    };
+                    let header_len = write_header(bytes, &header);
+                    // RFC 4588 §4: the original number comes first.
+                    bytes.extend_from_slice(&original.sequence.to_be_bytes());
+                    (header_len, rtx.sequence, Resend::No)
+                }
+            };
+            write_payload(bytes, repeat.packet, &repeat.outgoing)?;
+            sender.protect_rtp(bytes, start, header_len, index, resend).ok()
+        });
+        sent.is_some()
+    }
+
+    /// Opens a report of the subscriber. Returns what it asks for; nothing if it is not authentic.
+    pub fn handle_rtcp(&mut self, now: Instant, path: Path, datagram: &mut [u8]) -> Option<Vec<Request>> {
+        let (_, receiver) = self.srtp.as_mut()?;
+        let len = receiver.unprotect_rtcp(datagram).ok()?;
+        // Clients may move to another path at any time and close the old one at once.
+        self.path = Some(path);
+        let mut requests = Vec::new();
+        for feedback in rtcp::parse(&datagram[..len]) {
+            match feedback {
+                Feedback::Report(report) => {
+                    if let Some(track) = self.by_ssrc.get(&report.ssrc).and_then(|i| self.tracks.get_mut(*i))
+                    {
+                        track.remote = Some((report.fraction_lost, report.jitter));
+                    }
+                    let asked = self.reports.iter().find(|(id, _)| *id == report.last_sr && *id != 0);
+                    if let Some((_, sent)) = asked {
+                        let held = Duration::from_secs_f64(f64::from(report.delay) / 65_536.0);
+                        let rtt = now.saturating_duration_since(*sent).saturating_sub(held);
+                        self.rtt = Some(self.rtt.map_or(rtt, |smooth| (smooth * 7 + rtt) / 8));
+                    }
+                }
+                Feedback::KeyframeRequest { ssrc } => {
+                    let track = self.by_ssrc.get(&ssrc).and_then(|index| self.tracks.get(*index));
+                    if let Some((track, layer)) = track.and_then(|track| Some((track, track.current()?))) {
+                        requests.push(Request::Keyframe { source: track.config.source, layer });
+                    }
+                }
+                Feedback::Nack { ssrc, list } => {
+                    let Some(index) = self.by_ssrc.get(&ssrc) else { continue };
+                    let Some(track) = self.tracks.get(*index) else { continue };
+                    let source = track.config.source;
+                    // One datagram cannot make us send more than a ring full of packets.
+                    let room = crate::ring::VIDEO_PACKETS.saturating_sub(requests.len());
+                    requests.extend(list.iter().take(room).map(|sequence| Request::Repeat {
+                        track: *index,
+                        source,
+                        sequence,
+                    }));
+                }
+                Feedback::Arrivals(_) | Feedback::Bandwidth(_) | Feedback::Goodbye => {}
+            }
+        }
+        Some(requests)
+    }
+
+    /// Sends the sender reports that are due. `clock` gives the publisher's clock for a track and layer.
+    pub fn send_reports(
+        &mut self,
+        now: Instant,
+        clock: impl Fn(SourceKey, usize) -> Option<crate::ingest::ClockAnchor>,
+        queue: &mut SendQueue,
+    ) {
+        let (Some((sender, _)), Some(path)) = (&mut self.srtp, self.path) else { return };
+        let mut compound = Vec::new();
+        for (_, track) in &mut self.tracks {
+            let interval = if track.last_report.is_none() { FIRST_REPORT } else { REPORT_INTERVAL };
+            let since = track.last_report.map_or(interval, |at| now.saturating_duration_since(at));
+            if !track.has_sent() || since < interval {
+                continue;
+            }
+            let Some(anchor) = track.current().and_then(|layer| clock(track.config.source, layer)) else {
+                continue;
+            };
+            let Some(rtp) = track.report_time(anchor) else { continue };
+            // Both times move on by what passed since the publisher's report came in, so that the pair is of now.
+            let passed = now.saturating_duration_since(anchor.received);
+            let ntp = anchor.ntp.wrapping_add((passed.as_secs_f64() * 4_294_967_296.0) as u64);
+            let rate = f64::from(track.config.clock_rate());
+            let report = rtcp::SenderReport {
+                ssrc: track.config.ssrc,
+                ntp,
+                rtp: rtp.wrapping_add((passed.as_secs_f64() * rate) as u32),
+                packets: track.packets,
+                octets: track.octets,
+            };
+            rtcp::write_sender_report(&mut compound, &report, &track.config.cname);
+            track.last_report = Some(now);
+            self.reports.push_back(((ntp >> 16) as u32, now));
+            if self.reports.len() > REMEMBERED_REPORTS {
+                self.reports.pop_front();
+            }
+            if compound.len() >= REPORT_SIZE {
+                flush(&mut compound, sender, path, queue);
+            }
+        }
+        flush(&mut compound, sender, path, queue);
+    }
+}
+
+/// Whether a track is sent or repeated under this SSRC.
+fn is_of(config: &DownConfig, ssrc: u32) -> bool {
+    config.ssrc == ssrc || config.rtx.is_some_and(|(rtx, _)| rtx == ssrc)
+}
+
+fn flush(compound: &mut Vec<u8>, sender: &mut SrtpSender, path: Path, queue: &mut SendQueue) {
+    if compound.is_empty() {
+        return;
+    }
+    queue.write(path, |bytes| {
+        let start = bytes.len();
+        bytes.extend_from_slice(compound);
+        sender.protect_rtcp(bytes, start).ok()
+    });
+    compound.clear();
+}
+
+fn header<'a>(config: &'a DownConfig, outgoing: &Outgoing, packet: &'a Packet) -> Header<'a> {
+    let descriptor = packet.dependency().filter(|_| outgoing.content != Content::Nothing);
+    let dependency = descriptor.zip(outgoing.numbers.frame_number).zip(config.dependency);
+    Header {
+        payload_type: outgoing.payload_type,
+        marker: outgoing.marker,
+        sequence: outgoing.numbers.sequence as u16,
+        timestamp: outgoing.numbers.timestamp,
+        ssrc: config.ssrc,
+        mid: config.mid.as_ref().map(|(id, mid)| (*id, mid.as_str())),
+        dependency: dependency.map(|((descriptor, frame_number), id)| Dependency {
+            id,
+            descriptor,
+            frame_number,
+            mask: outgoing.mask,
+        }),
+    }
+}
+
+/// Appends the payload as the subscriber is to see it and returns its length.
+fn write_payload(to: &mut Vec<u8>, packet: &Packet, outgoing: &Outgoing) -> Option<usize> {
+    let start = to.len();
+    match (outgoing.content, packet.vp8(), outgoing.numbers.vp8) {
+        (Content::Nothing, ..) => {}
+        (Content::Primary, ..) => to.extend_from_slice(red::primary(&packet.payload)?),
+        (Content::Whole, Some(descriptor), Some(patch)) => {
+            vp8::write_rewritten(to, &packet.payload, descriptor, patch);
+        }
+        (Content::Whole, ..) => to.extend_from_slice(&packet.payload),
+    }
+    Some(to.len() - start)
+}

@@ -1,0 +1,464 @@
+//! A published track inside its media thread: layers, rings, sound level, key frame requests.
+
+use std::time::{Duration, Instant};
+
+use crate::ids::SourceKey;
+use crate::numbering::Numbering;
+use crate::ring::{AUDIO_PACKETS, Layering, Packet, StreamRing, VIDEO_PACKETS};
+use crate::rtp::{av1, dd, h264, h265, vp8, vp9};
+use crate::sdp::{Codec, MediaKind};
+
+/// Most layers of a track: q, h and f.
+pub const MAX_LAYERS: usize = 3;
+
+/// A layer counts as live while its packets are younger than this. Screen sharing may send one frame a second.
+const LIVE_FOR: Duration = Duration::from_millis(1500);
+/// Key frames of the lowest layer are asked for at most this often, those of the others half as often.
+const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The publisher's clock at one moment, from its sender reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockAnchor {
+    /// NTP time of the publisher, in 2^-32 seconds.
+    pub ntp: u64,
+    /// The same moment in ticks of the layer.
+    pub rtp: u32,
+    /// When the report came in.
+    pub received: Instant,
+}
+
+/// One simulcast layer, or the only stream of a track.
+#[derive(Debug)]
+pub struct Layer {
+    /// Packets.
+    pub ring: StreamRing,
+    numbering: Numbering,
+    /// Reads the dependency descriptors, from the first one on.
+    dependencies: Option<dd::Reader>,
+    /// How many pictures come.
+    pub rates: Rates,
+    /// Last packet.
+    pub last_packet: Option<Instant>,
+    /// Clock of the publisher in ticks of this layer.
+    pub clock: Option<ClockAnchor>,
+    /// When a key frame was last asked for.
+    last_request: Option<Instant>,
+    /// A request that the throttle holds back.
+    wanted: bool,
+    /// What came in since the last look, for statistics.
+    pub packets: u64,
+    /// Bytes of payload.
+    pub bytes: u64,
+}
+
+impl Layer {
+    fn new(kind: MediaKind) -> Self {
+        let capacity = match kind {
+            MediaKind::Audio => AUDIO_PACKETS,
+            MediaKind::Video => VIDEO_PACKETS,
+        };
+        Self {
+            ring: StreamRing::new(capacity),
+            numbering: Numbering::default(),
+            dependencies: None,
+            rates: Rates::default(),
+            last_packet: None,
+            clock: None,
+            last_request: None,
+            wanted: false,
+            packets: 0,
+            bytes: 0,
+        }
+    }
+
+    /// The layers that a packet belongs to, and whether a picture begins with it that needs no other.
+    fn look_into(&mut self, codec: Codec, raw: &RawPacket) -> (Layering, bool) {
+        let payload = &raw.payload;
+        if payload.is_empty() {
+            return (Layering::None, false);
+        }
+        let (layering, keyframe_start) = match codec {
+            Codec::Opus | Codec::Red | Codec::Pcmu | Codec::Pcma => return (Layering::None, true),
+            // Their own descriptors say enough; receivers that get no other go by them.
+            Codec::Vp8 => {
+                let descriptor = vp8::Descriptor::parse(payload);
+                let keyframe_start = descriptor.is_some_and(|descriptor| descriptor.keyframe_start);
+                return (descriptor.map_or(Layering::None, Layering::Vp8), keyframe_start);
+            }
+            Codec::H264 => return (Layering::None, h264::starts_keyframe(payload)),
+            Codec::Vp9 => {
+                let descriptor = vp9::Descriptor::parse(payload);
+                let keyframe_start = descriptor.is_some_and(|descriptor| descriptor.starts_keyframe());
+                (descriptor.map_or(Layering::None, Layering::Vp9), keyframe_start)
+            }
+            Codec::Av1 => (Layering::None, av1::starts_keyframe(payload)),
+            Codec::H265 => (Layering::None, h265::starts_keyframe(payload)),
+        };
+        match &raw.dependency {
+            Some(value) => {
+                let reader = self.dependencies.get_or_insert_default();
+                match reader.read(value.clone()) {
+                    Some(descriptor) => {
+                        let starts = descriptor.starts_keyframe();
+                        (Layering::Dependency(Box::new(descriptor)), starts)
+                    }
+                    None => (Layering::Unreadable(dd::frame_number(value)), false),
+                }
+            }
+            // The publisher has given it up; whoever goes by it waits for the next key frame.
+            None if keyframe_start => {
+                self.dependencies = None;
+                (layering, keyframe_start)
+            }
+            None if self.dependencies.is_some() => (Layering::Unreadable(None), false),
+            None => (layering, keyframe_start),
+        }
+    }
+
+    /// Whether packets come in.
+    pub fn is_live(&self, now: Instant) -> bool {
+        self.last_packet.is_some_and(|at| now.saturating_duration_since(at) < LIVE_FOR)
+    }
+}
+
+/// A published track.
+#[derive(Debug)]
+pub struct Source {
+    /// Its name among the media threads.
+    pub key: SourceKey,
+    /// Sound or pictures.
+    pub kind: MediaKind,
+    /// The layers, lowest first.
+    pub layers: Vec<Layer>,
+    /// Nothing is forwarded while muted.
+    pub muted: bool,
+    /// How loud it is.
+    pub level: LevelMeter,
+}
+
+/// What str0m hands over of a packet.
+#[derive(Debug)]
+pub struct RawPacket {
+    /// Extended sequence number.
+    pub sequence: u64,
+    /// Timestamp.
+    pub timestamp: u32,
+    /// Marker bit.
+    pub marker: bool,
+    /// Our payload type.
+    pub codec: Option<Codec>,
+    /// RFC 6464 level: 0 is loudest, 127 silent.
+    pub audio_level: Option<u8>,
+    /// The dependency descriptor, unread.
+    pub dependency: Option<std::sync::Arc<[u8]>>,
+    /// Payload.
+    pub payload: std::sync::Arc<[u8]>,
+}
+
+impl Source {
+    /// A track with `layers` layers.
+    pub fn new(key: SourceKey, kind: MediaKind, layers: usize) -> Self {
+        let layers = layers.clamp(1, MAX_LAYERS);
+        Self {
+            key,
+            kind,
+            layers: std::iter::repeat_with(|| Layer::new(kind)).take(layers).collect(),
+            muted: false,
+            level: LevelMeter::default(),
+        }
+    }
+
+    /// Takes a packet in. `None` if it is of no use to anybody: padding, an unknown codec, or muted. The numbers of
+    /// the others follow one another without what was left out; only padding that comes late is kept, empty, because
+    /// its number is missed by then.
+    pub fn push(&mut self, now: Instant, layer: usize, raw: RawPacket) -> Option<&Packet> {
+        let layer = self.layers.get_mut(layer)?;
+        layer.last_packet = Some(now);
+        layer.packets += 1;
+        layer.bytes += raw.payload.len() as u64;
+        if let Some(level) = raw.audio_level {
+            self.level.observe(level);
+        }
+        let codec = raw.codec.filter(|codec| codec.kind() == self.kind);
+        if (codec.is_none() || raw.payload.is_empty()) && layer.numbering.leave_out(raw.sequence) {
+            return None;
+        }
+        let codec = codec?;
+        let sequence = layer.numbering.number(raw.sequence)?;
+        if self.muted {
+            return None;
+        }
+        let (layering, keyframe_start) = layer.look_into(codec, &raw);
+        if !raw.payload.is_empty() {
+            layer.rates.observe(now, raw.timestamp, &layering);
+        }
+        Some(layer.ring.push(Packet {
+            // One full cycle of head room: late packets never count below zero.
+            sequence: sequence + 0x1_0000,
+            timestamp: raw.timestamp,
+            marker: raw.marker,
+            codec,
+            keyframe_start,
+            layering,
+            payload: raw.payload,
+        }))
+    }
+
+    /// Somebody needs a key frame of `layer`.
+    pub fn want_keyframe(&mut self, layer: usize) {
+        if let Some(layer) = self.layers.get_mut(layer) {
+            layer.wanted = true;
+        }
+    }
+
+    /// The layers to ask for a key frame now; what the throttle holds back comes later.
+    pub fn due_keyframes(&mut self, now: Instant) -> impl Iterator<Item = usize> {
+        let mut due = [false; MAX_LAYERS];
+        for (index, layer) in self.layers.iter_mut().enumerate() {
+            let interval = if index == 0 { KEYFRAME_INTERVAL } else { 2 * KEYFRAME_INTERVAL };
+            let rested = layer.last_request.is_none_or(|at| now.saturating_duration_since(at) >= interval);
+            if layer.wanted && rested && layer.is_live(now) {
+                layer.wanted = false;
+                layer.last_request = Some(now);
+                due[index] = true;
+            }
+        }
+        due.into_iter().enumerate().filter_map(|(index, due)| due.then_some(index))
+    }
+
+    /// Whether the throttle holds a request back.
+    pub fn has_wanted_keyframes(&self) -> bool {
+        self.layers.iter().any(|layer| layer.wanted)
+    }
+
+    /// The best layer for somebody who wants layer `wanted` at most: the highest live one of these, else the
+    /// lowest live one above, else the wanted one.
+    pub fn best_layer(&self, now: Instant, wanted: usize) -> usize {
+        let live = |index: &usize| self.layers[*index].is_live(now);
+        let top = wanted.min(self.layers.len() - 1);
+        (0..=top).rev().find(live).or_else(|| (top + 1..self.layers.len()).find(live)).unwrap_or(top)
+    }
+}
+
+/// Temporal layers that are told apart; more are counted as the highest.
+const TEMPORAL_LAYERS: usize = 4;
+/// Pictures are counted over this time.
+const RATE_WINDOW: Duration = Duration::from_secs(2);
+/// So much of the wanted number of pictures is enough, in percent.
+const ENOUGH_PERCENT: u32 = 90;
+
+/// How many pictures come in a second, by temporal layer.
+#[derive(Debug, Default)]
+pub struct Rates {
+    started: Option<Instant>,
+    last_timestamp: Option<u32>,
+    counted: [u32; TEMPORAL_LAYERS],
+    /// Pictures in a second up to each temporal layer, from the last whole window.
+    rates: Option<[u32; TEMPORAL_LAYERS]>,
+}
+
+impl Rates {
+    fn observe(&mut self, now: Instant, timestamp: u32, layering: &Layering) {
+        // All packets of a picture have one timestamp.
+        if self.last_timestamp.is_some_and(|last| timestamp.wrapping_sub(last).cast_signed() <= 0) {
+            return;
+        }
+        self.last_timestamp = Some(timestamp);
+        let temporal = match layering {
+            Layering::Vp8(descriptor) => descriptor.temporal_id.unwrap_or(0),
+            Layering::Vp9(descriptor) => descriptor.temporal,
+            Layering::Dependency(descriptor) => descriptor.temporal,
+            Layering::None | Layering::Unreadable(_) => 0,
+        };
+        let started = *self.started.get_or_insert(now);
+        let passed = now.saturating_duration_since(started);
+        if passed >= RATE_WINDOW {
+            let mut sum = 0;
+            self.rates = Some(self.counted.map(|count| {
+                sum += count;
+                (f64::from(sum) / passed.as_secs_f64()).round() as u32
+            }));
+            self.counted = [0; TEMPORAL_LAYERS];
+            self.started = Some(now);
+        }
+        self.counted[usize::from(temporal).min(TEMPORAL_LAYERS - 1)] += 1;
+    }
+
+    /// The lowest temporal layer with which `fps` pictures come in a second; no limit for 0.
+    pub fn enough_for(&self, fps: u32) -> u8 {
+        let Some(rates) = self.rates.filter(|_| fps > 0) else { return u8::MAX };
+        let enough = rates.iter().position(|rate| rate * 100 >= fps.saturating_mul(ENOUGH_PERCENT));
+        enough.filter(|layer| layer + 1 < TEMPORAL_LAYERS).map_or(u8::MAX, |layer| layer as u8)
+    }
+}
+
+/// Speaking if the level is at most this many dB below the loudest possible (LiveKit's default).
+const ACTIVE_LEVEL: u8 = 35;
+/// … in at least this many percent of the packets (LiveKit's default).
+const ACTIVE_PERCENT: u32 = 40;
+/// Levels are reported in steps of this size, so that small changes make no messages.
+const LEVEL_STEPS: f32 = 8.0;
+
+/// How loud a track is, over windows of [`LevelMeter::WINDOW`].
+#[derive(Debug, Default)]
+pub struct LevelMeter {
+    packets: u32,
+    active: u32,
+    loudest: u8,
+    smooth: f32,
+}
+
+impl LevelMeter {
+    /// Length of a window (LiveKit's default).
+    pub const WINDOW: Duration = Duration::from_millis(400);
+
+    fn observe(&mut self, level: u8) {
+        if self.packets == 0 {
+            self.loudest = 127;
+        }
+        self.packets += 1;
+        self.loudest = self.loudest.min(level);
+        self.active += u32::from(level <= ACTIVE_LEVEL);
+    }
+
+    /// Ends a window: loudness from 0 (silent) to 1, in eighths.
+    pub fn take(&mut self) -> f32 {
+        let speaking = self.packets > 0 && self.active * 100 >= self.packets * ACTIVE_PERCENT;
+        let linear = if speaking {
+            let share = self.active as f32 / self.packets as f32;
+            // Somebody who speaks half of the time counts as a little less loud.
+            10f32.powf(-(f32::from(self.loudest) - 20.0 * share.log10()) / 20.0)
+        } else {
+            0.0
+        };
+        // Exponential average over two windows.
+        self.smooth += (linear - self.smooth) * 2.0 / 3.0;
+        (self.packets, self.active, self.loudest) = (0, 0, 127);
+        if self.smooth < 10f32.powf(-f32::from(ACTIVE_LEVEL) / 20.0) {
+            self.smooth = 0.0;
+        }
+        (self.smooth * LEVEL_STEPS).ceil().min(LEVEL_STEPS) / LEVEL_STEPS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(sequence: u64, codec: Codec, payload: &[u8]) -> RawPacket {
+        RawPacket {
+            sequence,
+            timestamp: 0,
+            marker: false,
+            codec: Some(codec),
+            audio_level: None,
+            dependency: None,
+            payload: payload.into(),
+        }
+    }
+
+    #[test]
+    fn pictures_are_counted_by_temporal_layer() {
+        let start = Instant::now();
+        let mut source = Source::new(SourceKey(1), MediaKind::Video, 1);
+        assert_eq!(source.layers[0].rates.enough_for(5), u8::MAX, "nothing is known yet");
+        for nth in 0..100u32 {
+            let temporal = [0, 2, 1, 2][nth as usize % 4];
+            let picture = RawPacket {
+                timestamp: nth * 3_000,
+                ..raw(u64::from(nth), Codec::Vp8, &[0x90, 0x20, temporal << 6, 1])
+            };
+            source.push(start + Duration::from_millis(u64::from(nth) * 33), 0, picture);
+        }
+        let rates = &source.layers[0].rates;
+        assert_eq!((rates.enough_for(7), rates.enough_for(15), rates.enough_for(30)), (0, 1, 2));
+        assert_eq!((rates.enough_for(0), rates.enough_for(60)), (u8::MAX, u8::MAX));
+    }
+
+    #[test]
+    fn key_frames_are_seen_in_every_codec() {
+        let now = Instant::now();
+        for (codec, key, delta) in [
+            (Codec::Vp9, &[0x8c, 1][..], &[0xcc, 2][..]),
+            (Codec::Av1, &[0x18, 0x0a], &[0x10, 0x32]),
+            (Codec::H265, &[0x40, 1, 0], &[0x02, 1, 0]),
+            (Codec::H264, &[0x67, 1], &[0x61, 1]),
+        ] {
+            let mut source = Source::new(SourceKey(1), MediaKind::Video, 1);
+            let starts = |packet: Option<&Packet>| packet.map(|packet| packet.keyframe_start);
+            assert_eq!(starts(source.push(now, 0, raw(1, codec, key))), Some(true), "{codec:?}");
+            assert_eq!(starts(source.push(now, 0, raw(2, codec, delta))), Some(false), "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn only_useful_packets_are_kept() {
+        let now = Instant::now();
+        let mut source = Source::new(SourceKey(1), MediaKind::Video, 3);
+        assert!(source.push(now, 0, raw(1, Codec::Vp8, &[0x10, 0])).is_some_and(|p| p.keyframe_start));
+        assert!(source.push(now, 0, raw(2, Codec::Vp8, &[])).is_none(), "padding");
+        assert!(source.push(now, 0, raw(3, Codec::Opus, &[1])).is_none(), "sound on a video track");
+        assert!(source.push(now, 7, raw(4, Codec::Vp8, &[0x10, 0])).is_none(), "a layer that does not exist");
+        let sequence = |packet: Option<&Packet>| packet.map(|packet| packet.sequence - 0x1_0000);
+        assert_eq!(
+            sequence(source.push(now, 0, raw(6, Codec::Vp8, &[0x10, 0]))),
+            Some(4),
+            "as if 2 and 3 had not been"
+        );
+        assert_eq!(
+            sequence(source.push(now, 0, raw(5, Codec::Vp8, &[]))),
+            Some(3),
+            "late padding: it is missed already"
+        );
+        source.muted = true;
+        assert!(source.push(now, 0, raw(7, Codec::Vp8, &[0x10, 0])).is_none());
+    }
+
+    #[test]
+    fn key_frame_requests_are_throttled_and_not_lost() {
+        let start = Instant::now();
+        let mut source = Source::new(SourceKey(1), MediaKind::Video, 1);
+        let ask = |source: &mut Source, ms: u64| {
+            let now = start + Duration::from_millis(ms);
+            source.layers[0].last_packet = Some(now);
+            source.due_keyframes(now).collect::<Vec<_>>()
+        };
+        source.want_keyframe(0);
+        assert_eq!(ask(&mut source, 0), [0]);
+        source.want_keyframe(0);
+        assert!(ask(&mut source, 100).is_empty());
+        assert!(source.has_wanted_keyframes());
+        assert_eq!(ask(&mut source, 500), [0]);
+        assert!(ask(&mut source, 2_000).is_empty(), "nobody asked");
+    }
+
+    #[test]
+    fn the_best_layer_is_the_highest_live_one_that_was_asked_for() {
+        let now = Instant::now();
+        let mut source = Source::new(SourceKey(1), MediaKind::Video, 3);
+        assert_eq!(source.best_layer(now, 2), 2, "nothing is live yet");
+        source.layers[0].last_packet = Some(now);
+        assert_eq!(source.best_layer(now, 2), 0);
+        source.layers[2].last_packet = Some(now);
+        assert_eq!(source.best_layer(now, 2), 2);
+        assert_eq!(source.best_layer(now, 1), 0);
+        source.layers[0].last_packet = None;
+        assert_eq!(source.best_layer(now, 1), 2, "better too large than nothing");
+    }
+
+    #[test]
+    fn levels_rise_with_speech_and_fall_to_zero() {
+        let mut meter = LevelMeter::default();
+        (0..20).for_each(|_| meter.observe(100));
+        assert_eq!(meter.take(), 0.0);
+        (0..20).for_each(|_| meter.observe(10));
+        let loud = meter.take();
+        assert!(loud > 0.2, "{loud}");
+        (0..20).for_each(|i| meter.observe(if i == 0 { 10 } else { 100 }));
+        assert!(meter.take() < loud, "one packet in twenty is no speech");
+        for _ in 0..6 {
+            meter.take();
+        }
+        assert_eq!(meter.take(), 0.0);
+    }
+}

@@ -1,0 +1,207 @@
+//! The server API's calls on one room; rights were checked before.
+
+use livekit_protocol as proto;
+use prost::Message as _;
+use proto::leave_request::Action;
+use proto::signal_response::Message as Response;
+use proto::{DataPacket, DisconnectReason};
+
+use super::{Moment, Room, RoomOptions, or_default};
+use crate::ids::Identity;
+use crate::signalling::MAX_METADATA_LEN;
+use crate::transport::MAX_DATA_LEN;
+
+/// A call.
+#[derive(Debug, Clone)]
+pub enum ApiCall {
+    /// `CreateRoom` for a room that is there: what is set replaces what was.
+    Update(RoomOptions),
+    /// `ListRooms`, for this one.
+    Room,
+    /// `DeleteRoom`
+    Delete,
+    /// `ListParticipants`
+    ListParticipants,
+    /// `GetParticipant`
+    GetParticipant(String),
+    /// `RemoveParticipant`
+    RemoveParticipant(String),
+    /// `MutePublishedTrack`
+    MuteTrack(proto::MuteRoomTrackRequest),
+    /// `UpdateParticipant`
+    UpdateParticipant(Box<proto::UpdateParticipantRequest>),
+    /// `SendData`
+    SendData(Box<proto::SendDataRequest>),
+}
+
+/// Its answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ApiReply {
+    /// Done.
+    Done,
+    /// A room.
+    Room(Box<proto::Room>),
+    /// A participant.
+    Participant(Box<proto::ParticipantInfo>),
+    /// Participants.
+    Participants(Vec<proto::ParticipantInfo>),
+    /// A track.
+    Track(Box<proto::TrackInfo>),
+}
+
+/// Why a call failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    /// Not there.
+    #[error("{0} does not exist")]
+    NotFound(&'static str),
+    /// A field of the request is wrong.
+    #[error("{0}")]
+    InvalidArgument(&'static str),
+    /// Not possible in this state.
+    #[error("{0}")]
+    FailedPrecondition(&'static str),
+}
+
+impl Room {
+    pub(super) fn api(&mut self, moment: &mut Moment<'_>, call: ApiCall) -> Result<ApiReply, ApiError> {
+        match call {
+            ApiCall::Update(options) => {
+                self.update_options(&options);
+                self.count();
+                Ok(ApiReply::Room(Box::new(self.info.clone())))
+            }
+            ApiCall::Room => {
+                self.count();
+                Ok(ApiReply::Room(Box::new(self.info.clone())))
+            }
+            ApiCall::Delete => {
+                self.close(moment, DisconnectReason::RoomDeleted, Action::Disconnect);
+                Ok(ApiReply::Done)
+            }
+            ApiCall::ListParticipants => Ok(ApiReply::Participants(
+                self.participants.values().map(super::participant::Participant::info).collect(),
+            )),
+            ApiCall::GetParticipant(identity) => {
+                let identity = self.known(&identity)?;
+                Ok(ApiReply::Participant(Box::new(self.participants[&identity].info())))
+            }
+            ApiCall::RemoveParticipant(identity) => {
+                let identity = self.known(&identity)?;
+                let reason = DisconnectReason::ParticipantRemoved;
+                self.remove(moment, &identity, reason, Some(Action::Disconnect));
+                Ok(ApiReply::Done)
+            }
+            ApiCall::MuteTrack(request) => self.mute_by_api(moment, &request),
+            ApiCall::UpdateParticipant(request) => self.update_participant(moment, *request),
+            ApiCall::SendData(request) => self.send_by_api(*request),
+        }
+    }
+
+    fn known(&self, identity: &str) -> Result<Identity, ApiError> {
+        let identity = Identity::new(identity)
+            .map_err(|_| ApiError::InvalidArgument("identity is empty or too long"))?;
+        if self.participants.contains_key(&identity) {
+            Ok(identity)
+        } else {
+            Err(ApiError::NotFound("participant"))
+        }
+    }
+
+    fn update_options(&mut self, options: &RoomOptions) {
+        let info = &mut self.info;
+        info.empty_timeout = or_default(options.empty_timeout, info.empty_timeout);
+        info.departure_timeout = or_default(options.departure_timeout, info.departure_timeout);
+        info.max_participants = or_default(options.max_participants, info.max_participants);
+        if !options.metadata.is_empty() && options.metadata != info.metadata {
+            info.metadata.clone_from(&options.metadata);
+            self.broadcast_room();
+        }
+    }
+
+    fn mute_by_api(
+        &mut self,
+        moment: &mut Moment<'_>,
+        request: &proto::MuteRoomTrackRequest,
+    ) -> Result<ApiReply, ApiError> {
+        let identity = self.known(&request.identity)?;
+        let participant = &self.participants[&identity];
+        let track = participant.tracks.get(&request.track_sid).ok_or(ApiError::NotFound("track"))?;
+        let mut info = track.info.clone();
+        if info.muted && !request.muted {
+            return Err(ApiError::FailedPrecondition("remote unmute is not enabled"));
+        }
+        if !info.muted && request.muted {
+            let peer = participant.peer;
+            let mute = proto::MuteTrackRequest { sid: request.track_sid.clone(), muted: true };
+            self.send(peer, Response::Mute(mute));
+            // At once, whatever the client does.
+            self.mute(moment, &identity, &request.track_sid, true);
+        }
+        info.muted = request.muted;
+        Ok(ApiReply::Track(Box::new(info)))
+    }
+
+    fn update_participant(
+        &mut self,
+        moment: &mut Moment<'_>,
+        request: proto::UpdateParticipantRequest,
+    ) -> Result<ApiReply, ApiError> {
+        let identity = self.known(&request.identity)?;
+        self.set_metadata(moment, &identity, &request.name, &request.metadata, &request.attributes).map_err(
+            |what| match what {
+                "name" => ApiError::InvalidArgument("name is too long"),
+                "metadata" => ApiError::InvalidArgument("metadata is too long"),
+                _ => ApiError::InvalidArgument("attributes are too long"),
+            },
+        )?;
+        if let Some(permission) = request.permission {
+            self.set_permission(moment, &identity, permission);
+        }
+        Ok(ApiReply::Participant(Box::new(self.participants[&identity].info())))
+    }
+
+    #[expect(deprecated, reason = "callers still name receivers by sid")]
+    fn send_by_api(&mut self, request: proto::SendDataRequest) -> Result<ApiReply, ApiError> {
+        if request.data.len() > MAX_DATA_LEN - 1_024 {
+            return Err(ApiError::InvalidArgument("data is longer than 64511 bytes"));
+        }
+        if !matches!(request.nonce.len(), 0 | 16) {
+            return Err(ApiError::InvalidArgument("nonce must be absent or 16 bytes long"));
+        }
+        let reliable = request.kind == proto::data_packet::Kind::Reliable as i32;
+        let packet = DataPacket {
+            kind: request.kind,
+            destination_identities: request.destination_identities.clone(),
+            value: Some(proto::data_packet::Value::User(proto::UserPacket {
+                payload: request.data,
+                topic: request.topic,
+                destination_sids: request.destination_sids,
+                destination_identities: request.destination_identities,
+                nonce: request.nonce,
+                ..proto::UserPacket::default()
+            })),
+            ..DataPacket::default()
+        };
+        if packet.encoded_len() > MAX_DATA_LEN {
+            return Err(ApiError::InvalidArgument("topic and destinations leave no room in 65535 bytes"));
+        }
+        self.data_from_api(&packet, reliable);
+        Ok(ApiReply::Done)
+    }
+}
+
+impl RoomOptions {
+    /// What `CreateRoom` asks for.
+    pub fn from_request(request: &proto::CreateRoomRequest) -> Result<Self, ApiError> {
+        if request.metadata.len() > MAX_METADATA_LEN {
+            return Err(ApiError::InvalidArgument("metadata is too long"));
+        }
+        Ok(Self {
+            empty_timeout: request.empty_timeout,
+            departure_timeout: request.departure_timeout,
+            max_participants: request.max_participants,
+            metadata: request.metadata.clone(),
+        })
+    }
+}

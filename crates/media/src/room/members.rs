@@ -1,0 +1,498 @@
+//! Coming, going, and what the others learn of it.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use livekit_protocol as proto;
+use proto::leave_request::Action;
+use proto::participant_info::State;
+use proto::signal_response::Message as Response;
+use proto::{DisconnectReason, ParticipantInfo, ParticipantPermission};
+use rand::RngExt;
+
+use super::participant::{Participant, PublisherSide, Requested, SubscriberSide};
+use super::{ANNOUNCED_PROTOCOL, ANNOUNCED_VERSION, COUNTS_DELAY, Effect, Moment, Room};
+use crate::ids::{IceCredentials, Identity, PeerHandle, random_sid};
+use crate::sdp::PayloadTypes;
+use crate::shard::{self, Connections, Failure, Side};
+use crate::signalling::{JoinParams, MAX_ATTRIBUTES_LEN, MAX_METADATA_LEN, grant_of};
+use crate::token::{Claims, sign};
+
+/// Whoever is not connected by then is removed.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time to come back for somebody whose signal connection broke.
+const SIGNAL_GRACE: Duration = Duration::from_secs(15);
+/// Time between fresh tokens, and their shortest life (LiveKit's values).
+const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
+const REFRESH_LIFE_S: u64 = 600;
+/// Seconds between pings of a client, and until it gives up (LiveKit's values; zero breaks clients).
+const PING_INTERVAL_S: i32 = 5;
+const PING_TIMEOUT_S: i32 = 15;
+
+/// Why somebody was not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum JoinRefused {
+    /// The room has as many participants as it may have.
+    #[error("the room is full (max_participants)")]
+    Full,
+}
+
+impl Room {
+    /// Whether somebody may come in.
+    pub fn admits(&self, identity: &Identity) -> Result<(), JoinRefused> {
+        let others = self.participants.keys().filter(|other| *other != identity).count();
+        let own = self.info.max_participants as usize;
+        let bound = if own == 0 { self.facts.limits.participants } else { own };
+        if others < bound { Ok(()) } else { Err(JoinRefused::Full) }
+    }
+
+    pub(super) fn join(&mut self, moment: &mut Moment<'_>, mut params: JoinParams, peer: PeerHandle) {
+        let identity = params.identity.clone();
+        if self.admits(&identity).is_err() {
+            self.send(peer, leave(&params, DisconnectReason::JoinFailure, Action::Disconnect));
+            self.effects.push(Effect::CloseSignal { peer });
+            return;
+        }
+        self.remove(moment, &identity, DisconnectReason::DuplicateIdentity, Some(Action::Disconnect));
+        let opening = std::mem::take(&mut params.opening);
+        let participant = new_participant(moment, params, peer);
+        // An only connection needs to know the client's payload types: it is made at the first offer.
+        if !participant.has_one_connection() {
+            let publisher = participant.publisher.credentials.clone();
+            let subscriber = participant.subscriber.credentials.clone();
+            let connections = Connections::Two { publisher, subscriber };
+            self.tell_shard(peer, shard::Command::AddPeer { peer, room: self.id, connections });
+        }
+        self.by_peer.insert(peer, identity.clone());
+        self.participants.insert(identity.clone(), participant);
+        self.empty_since = None;
+        self.was_used = true;
+        self.counts_due.get_or_insert(moment.now + COUNTS_DELAY);
+        self.count();
+
+        let welcome = self.welcome(&identity);
+        self.send(peer, Response::Join(welcome));
+        self.refresh_token(moment, &identity);
+        self.broadcast(&identity);
+        self.reconcile(&identity);
+        for request in opening.tracks {
+            self.add_track(moment, &identity, request);
+        }
+        if let Some(offer) = opening.offer {
+            self.client_offer(moment, &identity, offer);
+        }
+        // The first offer goes out even without tracks: it carries the data channels.
+        self.unsettled.insert(identity);
+    }
+
+    fn welcome(&self, identity: &Identity) -> proto::JoinResponse {
+        let own = &self.participants[identity];
+        let others = self.participants.iter().filter(|(other, p)| *other != identity && !p.permission.hidden);
+        proto::JoinResponse {
+            room: Some(self.info.clone()),
+            participant: Some(own.info()),
+            other_participants: others.map(|(_, participant)| participant.info()).collect(),
+            server_version: ANNOUNCED_VERSION.into(),
+            server_info: Some(proto::ServerInfo {
+                version: ANNOUNCED_VERSION.into(),
+                protocol: ANNOUNCED_PROTOCOL,
+                node_id: self.facts.node_id.clone(),
+                ..proto::ServerInfo::default()
+            }),
+            subscriber_primary: !own.has_one_connection() && own.permission.can_subscribe,
+            client_configuration: Some(proto::ClientConfiguration::default()),
+            ping_interval: PING_INTERVAL_S,
+            ping_timeout: PING_TIMEOUT_S,
+            sif_trailer: self.sif_trailer.clone(),
+            enabled_publish_codecs: self.info.enabled_codecs.clone(),
+            fast_publish: own.permission.can_publish,
+            ..proto::JoinResponse::default()
+        }
+    }
+
+    /// Takes somebody out of the room. `action` is what their client is told to do; `None` if it left by itself.
+    pub(super) fn remove(
+        &mut self,
+        moment: &mut Moment<'_>,
+        identity: &Identity,
+        reason: DisconnectReason,
+        action: Option<Action>,
+    ) {
+        let Some(mut participant) = self.participants.remove(identity) else { return };
+        let peer = participant.peer;
+        self.by_peer.remove(&peer);
+        if let Some(action) = action {
+            self.send(peer, leave(&participant.params, reason, action));
+        }
+        self.effects.push(Effect::CloseSignal { peer });
+        self.tell_shard(peer, shard::Command::RemovePeer { peer });
+
+        let info = self.departed(moment, &mut participant, reason);
+        if !participant.permission.hidden {
+            self.broadcast_info(&info, None);
+        }
+        if self.participants.is_empty() {
+            self.empty_since = Some(moment.now);
+        }
+        self.counts_due.get_or_insert(moment.now + COUNTS_DELAY);
+        self.count();
+    }
+
+    /// Forgets the tracks of somebody who has left, and reports it all. Returns what the others may know.
+    fn departed(
+        &mut self,
+        moment: &mut Moment<'_>,
+        participant: &mut Participant,
+        reason: DisconnectReason,
+    ) -> ParticipantInfo {
+        let tracks = std::mem::take(&mut participant.tracks);
+        let event =
+            if participant.is_active() { "participant_left" } else { "participant_connection_aborted" };
+        participant.info.state = State::Disconnected as i32;
+        participant.info.disconnect_reason = reason as i32;
+        participant.touch();
+        let info = participant.info();
+        for (sid, track) in tracks {
+            self.by_source.remove(&track.source);
+            self.withdraw_track(&sid);
+            self.webhook(moment, "track_unpublished", |event| {
+                event.participant = Some(info.clone());
+                event.track = Some(track.info);
+            });
+        }
+        self.webhook(moment, event, |event| event.participant = Some(info.clone()));
+        info
+    }
+
+    /// Removes everybody and ends the room.
+    pub(super) fn close(&mut self, moment: &mut Moment<'_>, reason: DisconnectReason, action: Action) {
+        // All at once: nobody has to hear that the others go too, and no m-line has to follow.
+        for (_, mut participant) in std::mem::take(&mut self.participants) {
+            let peer = participant.peer;
+            self.send(peer, leave(&participant.params, reason, action));
+            self.effects.push(Effect::CloseSignal { peer });
+            self.tell_shard(peer, shard::Command::RemovePeer { peer });
+            self.departed(moment, &mut participant, reason);
+        }
+        self.by_peer.clear();
+        self.by_source.clear();
+        self.webhook(moment, "room_finished", |_| {});
+        self.effects.push(Effect::Closed);
+        self.closed = true;
+    }
+
+    /// The server stops: everybody is to come again.
+    pub(super) fn drain(&mut self, moment: &mut Moment<'_>) {
+        self.close(moment, DisconnectReason::ServerShutdown, Action::Reconnect);
+    }
+
+    pub(super) fn signal_closed(&mut self, moment: &mut Moment<'_>, peer: PeerHandle) {
+        let Some(identity) = self.by_peer.get(&peer).cloned() else { return };
+        let Some(participant) = self.participants.get_mut(&identity) else { return };
+        if participant.is_active() {
+            participant.gone_at = Some(moment.now + SIGNAL_GRACE);
+        } else {
+            self.remove(moment, &identity, DisconnectReason::SignalClose, None);
+        }
+    }
+
+    pub(super) fn connected(&mut self, moment: &mut Moment<'_>, identity: &Identity, side: Side) {
+        // Where channels to the client were agreed on, being connected is not all.
+        let is_ready = |participant: &Participant| match participant.has_one_connection() {
+            true => !participant.publisher.has_data,
+            false => !participant.permission.can_subscribe,
+        };
+        if side == Side::Publisher && self.participants.get(identity).is_some_and(is_ready) {
+            self.activate(moment, identity);
+        }
+    }
+
+    pub(super) fn channels_open(&mut self, moment: &mut Moment<'_>, identity: &Identity) {
+        self.activate(moment, identity);
+    }
+
+    fn activate(&mut self, moment: &mut Moment<'_>, identity: &Identity) {
+        let Some(participant) = self.participants.get_mut(identity).filter(|p| !p.is_active()) else {
+            return;
+        };
+        participant.connect_by = None;
+        participant.info.state = State::Active as i32;
+        participant.touch();
+        let info = participant.info();
+        let answer = participant.subscriber.held_answer.take();
+        self.broadcast(identity);
+        self.webhook(moment, "participant_joined", |event| event.participant = Some(info));
+        if let Some(answer) = answer {
+            self.activate_lines(moment, identity, &answer);
+        }
+        let Some(participant) = self.participants.get(identity) else { return };
+        for sid in participant.tracks.keys().cloned().collect::<Vec<_>>() {
+            self.offer_track(identity, &sid);
+        }
+    }
+
+    pub(super) fn failed(&mut self, moment: &mut Moment<'_>, identity: &Identity, failure: Failure) {
+        let reason = match failure {
+            Failure::Unreachable => DisconnectReason::ConnectionTimeout,
+            Failure::Closed | Failure::Protocol | Failure::SlowData | Failure::Panic => {
+                DisconnectReason::StateMismatch
+            }
+        };
+        self.remove(moment, identity, reason, Some(Action::Reconnect));
+    }
+
+    pub(super) fn timeout(&mut self, moment: &mut Moment<'_>) {
+        let now = moment.now;
+        let past = |at: Option<std::time::Instant>| at.is_some_and(|at| at <= now);
+        let due: Vec<Identity> = self
+            .participants
+            .iter()
+            .filter(|(_, p)| p.deadline().is_some_and(|at| at <= now))
+            .map(|(identity, _)| identity.clone())
+            .collect();
+        for identity in due {
+            let Some(participant) = self.participants.get(&identity) else { continue };
+            if past(participant.connect_by) {
+                self.remove(moment, &identity, DisconnectReason::JoinFailure, Some(Action::Reconnect));
+            } else if past(participant.gone_at) {
+                self.remove(moment, &identity, DisconnectReason::SignalClose, None);
+            } else if past(participant.subscriber.outstanding.and_then(|offer| offer.answer_by)) {
+                self.remove(moment, &identity, DisconnectReason::StateMismatch, Some(Action::Reconnect));
+            } else if participant.refresh_at <= now {
+                self.refresh_token(moment, &identity);
+            }
+        }
+        if past(self.counts_due) {
+            self.counts_due = None;
+            self.broadcast_room();
+        }
+        if self.empty_since.is_some_and(|since| since + self.time_alone() <= now) {
+            self.close(moment, DisconnectReason::RoomClosed, Action::Disconnect);
+        }
+    }
+
+    pub(super) fn broadcast_room(&mut self) {
+        self.count();
+        let room = self.info.clone();
+        let peers: Vec<PeerHandle> = self.participants.values().map(|p| p.peer).collect();
+        for peer in peers {
+            self.send(peer, Response::RoomUpdate(proto::RoomUpdate { room: Some(room.clone()) }));
+        }
+    }
+
+    /// Tells everybody, themselves included, how a participant is now.
+    pub(super) fn broadcast(&mut self, identity: &Identity) {
+        let Some(participant) = self.participants.get(identity) else { return };
+        let (info, hidden, peer) = (participant.info(), participant.permission.hidden, participant.peer);
+        if hidden {
+            let update = proto::ParticipantUpdate { participants: vec![info] };
+            self.send(peer, Response::Update(update));
+        } else {
+            self.broadcast_info(&info, None);
+        }
+    }
+
+    fn broadcast_info(&mut self, info: &ParticipantInfo, except: Option<PeerHandle>) {
+        let peers = self.participants.values().map(|p| p.peer).filter(|peer| Some(*peer) != except);
+        for peer in peers.collect::<Vec<_>>() {
+            let update = proto::ParticipantUpdate { participants: vec![info.clone()] };
+            self.send(peer, Response::Update(update));
+        }
+    }
+
+    /// Sends a token that carries what holds now.
+    pub(super) fn refresh_token(&mut self, moment: &mut Moment<'_>, identity: &Identity) {
+        let Some(participant) = self.participants.get_mut(identity) else { return };
+        participant.refresh_at = moment.now + REFRESH_INTERVAL;
+        let Some((key, secret)) = self.facts.keys.first() else { return };
+        let now = moment.unix_ms / 1000;
+        let info = &participant.info;
+        let claims = Claims {
+            iss: key.to_owned(),
+            sub: identity.as_str().to_owned(),
+            nbf: Some(now),
+            exp: Some(participant.params.expires_at.max(now + REFRESH_LIFE_S)),
+            name: info.name.clone(),
+            metadata: info.metadata.clone(),
+            attributes: info.attributes.clone().into_iter().collect(),
+            kind: participant.params.kind.as_str_name().to_ascii_lowercase(),
+            video: Some(grant_of(&participant.permission, &self.name)),
+            ..Claims::default()
+        };
+        let (peer, token) = (participant.peer, sign(&claims, secret));
+        self.send(peer, Response::RefreshToken(token));
+    }
+
+    pub(super) fn update_own_metadata(
+        &mut self,
+        moment: &mut Moment<'_>,
+        identity: &Identity,
+        request: proto::UpdateParticipantMetadata,
+    ) {
+        use proto::request_response::{Reason, Request};
+        let Some(participant) = self.participants.get(identity) else { return };
+        let (peer, may) = (participant.peer, participant.permission.can_update_metadata);
+        let protocol = participant.params.protocol;
+        let (reason, message) = if !may {
+            (Reason::NotAllowed, "may not change own metadata (canUpdateOwnMetadata)".to_owned())
+        } else {
+            match self.set_metadata(moment, identity, &request.name, &request.metadata, &request.attributes) {
+                Ok(()) => (Reason::Ok, String::new()),
+                Err(what) => (Reason::LimitExceeded, format!("{what} is too long")),
+            }
+        };
+        if reason != Reason::Ok || protocol >= 15 {
+            let response = proto::RequestResponse {
+                request_id: request.request_id,
+                reason: reason as i32,
+                message,
+                request: Some(Request::UpdateMetadata(request)),
+            };
+            self.send(peer, Response::RequestResponse(response));
+        }
+    }
+
+    /// Empty texts leave what is there; an attribute with an empty value goes.
+    pub(super) fn set_metadata(
+        &mut self,
+        moment: &mut Moment<'_>,
+        identity: &Identity,
+        name: &str,
+        metadata: &str,
+        attributes: &HashMap<String, String>,
+    ) -> Result<(), &'static str> {
+        let Some(participant) = self.participants.get_mut(identity) else { return Ok(()) };
+        if name.len() > crate::ids::MAX_NAME_LEN {
+            return Err("name");
+        }
+        if metadata.len() > MAX_METADATA_LEN {
+            return Err("metadata");
+        }
+        let mut merged = participant.info.attributes.clone();
+        for (key, value) in attributes {
+            if value.is_empty() {
+                merged.remove(key);
+            } else {
+                merged.insert(key.clone(), value.clone());
+            }
+        }
+        if merged.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>() > MAX_ATTRIBUTES_LEN {
+            return Err("attributes");
+        }
+        let info = &mut participant.info;
+        let before = (info.name.clone(), info.metadata.clone(), info.attributes.clone());
+        if !name.is_empty() {
+            name.clone_into(&mut info.name);
+        }
+        if !metadata.is_empty() {
+            metadata.clone_into(&mut info.metadata);
+        }
+        info.attributes = merged;
+        if before != (info.name.clone(), info.metadata.clone(), info.attributes.clone()) {
+            participant.touch();
+            self.broadcast(identity);
+            self.refresh_token(moment, identity);
+        }
+        Ok(())
+    }
+
+    /// Rights have changed: what is not allowed any more ends now.
+    pub(super) fn set_permission(
+        &mut self,
+        moment: &mut Moment<'_>,
+        identity: &Identity,
+        permission: ParticipantPermission,
+    ) {
+        let Some(participant) = self.participants.get_mut(identity) else { return };
+        if participant.permission == permission {
+            return;
+        }
+        participant.permission = permission;
+        participant.touch();
+        let forbidden: Vec<String> = participant
+            .tracks
+            .iter()
+            .filter(|(_, track)| !participant.may_publish(track.info.source))
+            .map(|(sid, _)| sid.clone())
+            .collect();
+        let pending = std::mem::take(&mut participant.pending);
+        participant.pending =
+            pending.into_iter().filter(|p| participant.may_publish(p.info.source)).collect();
+        for sid in forbidden {
+            self.unpublish(moment, identity, &sid, true);
+        }
+        self.broadcast(identity);
+        self.refresh_token(moment, identity);
+        self.reconcile(identity);
+    }
+}
+
+fn new_participant(moment: &mut Moment<'_>, params: JoinParams, peer: PeerHandle) -> Participant {
+    let rng = &mut *moment.rng;
+    let info = ParticipantInfo {
+        sid: random_sid("PA_", rng),
+        identity: params.identity.as_str().to_owned(),
+        name: params.name.clone(),
+        state: State::Joined as i32,
+        metadata: params.metadata.clone(),
+        attributes: params.attributes.clone(),
+        joined_at: (moment.unix_ms / 1000).cast_signed(),
+        joined_at_ms: moment.unix_ms.cast_signed(),
+        version: 1,
+        kind: params.kind as i32,
+        client_protocol: params.client_protocol,
+        ..ParticipantInfo::default()
+    };
+    Participant {
+        peer,
+        info,
+        permission: params.permission.clone(),
+        publisher: PublisherSide {
+            credentials: IceCredentials::generate(peer.shard, rng),
+            payload_types: PayloadTypes::ours(),
+            has_data: false,
+            session_id: rng.random::<u64>() >> 2,
+            remote_ufrag: None,
+            lines: BTreeMap::new(),
+        },
+        subscriber: SubscriberSide {
+            credentials: IceCredentials::generate(peer.shard, rng),
+            session_id: rng.random::<u64>() >> 2,
+            version: 0,
+            remote_ufrag: None,
+            next_offer: rng.random_range(1..=256),
+            outstanding: None,
+            held_answer: None,
+            dirty: false,
+            lines: Vec::new(),
+            subscriptions: BTreeMap::new(),
+            waiting: Vec::new(),
+            requested: Requested::default(),
+            wishes: HashMap::new(),
+            failed: HashSet::new(),
+            next_mid: 1,
+        },
+        tracks: BTreeMap::new(),
+        pending: VecDeque::new(),
+        audience: None,
+        connect_by: Some(moment.now + CONNECT_TIMEOUT),
+        gone_at: None,
+        refresh_at: moment.now + REFRESH_INTERVAL,
+        level: 0.0,
+        quality: None,
+        score: 5.0,
+        data_sequence: 0,
+        nonces: VecDeque::new(),
+        params,
+    }
+}
+
+/// A `leave` in the words of the client's protocol version.
+fn leave(params: &JoinParams, reason: DisconnectReason, action: Action) -> Response {
+    Response::Leave(proto::LeaveRequest {
+        can_reconnect: params.protocol < 13 && action != Action::Disconnect,
+        reason: reason as i32,
+        action: action as i32,
+        ..proto::LeaveRequest::default()
+    })
+}

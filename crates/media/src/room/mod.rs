@@ -1,0 +1,432 @@
+//! Room control: who is there, what they publish, who gets what, and every signal message.
+//!
+//! [`Room::step`] takes one command and returns what is to be done, in order. All messages to a participant
+//! leave through these effects, so that an `update` always precedes the offer that names its track.
+
+mod api;
+mod data;
+mod fuzz;
+mod members;
+mod offers;
+mod participant;
+mod publish;
+mod quality;
+mod sections;
+mod subscribe;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use livekit_protocol as proto;
+use proto::DisconnectReason;
+use proto::signal_request::Message as Request;
+use proto::signal_response::Message as Response;
+use rand::Rng;
+
+pub use api::{ApiCall, ApiError, ApiReply};
+pub use fuzz::fuzz;
+pub use members::JoinRefused;
+use participant::Participant;
+
+use crate::ids::{DownKey, Identity, PeerHandle, RoomId, RoomName, ShardId, SourceKey, random_sid};
+use crate::sdp::{Codec, LocalEndpoint};
+use crate::shard;
+use crate::signalling::JoinParams;
+use crate::token::ApiKeys;
+
+/// The version that we announce; clients switch behaviour by it, so it is that of the LiveKit server whose
+/// behaviour we have.
+pub const ANNOUNCED_VERSION: &str = "1.13.5";
+/// The signalling protocol version that we announce.
+pub const ANNOUNCED_PROTOCOL: i32 = 17;
+
+/// What all rooms of a server share.
+#[derive(Debug)]
+pub struct ServerFacts {
+    /// Name of this machine, `ND_…`.
+    pub node_id: String,
+    /// Our addresses and certificate.
+    pub endpoint: LocalEndpoint,
+    /// Keys that refreshed tokens are signed with.
+    pub keys: ApiKeys,
+    /// Bounds.
+    pub limits: Limits,
+    /// Codecs that may be published, the preferred ones first (see [`Codec::DEFAULT`]).
+    pub codecs: Vec<Codec>,
+}
+
+/// Bounds on what clients may ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Participants of a room, whatever the room itself says.
+    pub participants: usize,
+    /// Tracks that one participant publishes.
+    pub tracks_per_participant: usize,
+    /// Tracks that wait for their session description.
+    pub pending_tracks: usize,
+    /// Tracks that one participant receives.
+    pub subscriptions: usize,
+    /// Rooms of the server.
+    pub rooms: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            participants: 1_000,
+            tracks_per_participant: 32,
+            pending_tracks: 20,
+            subscriptions: 900,
+            rooms: 10_000,
+        }
+    }
+}
+
+/// Time and chance of one step.
+pub struct Moment<'a> {
+    /// Now.
+    pub now: Instant,
+    /// Now, in Unix milliseconds.
+    pub unix_ms: u64,
+    /// Random numbers.
+    pub rng: &'a mut dyn Rng,
+}
+
+impl std::fmt::Debug for Moment<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Moment").field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+/// Something that a room is to deal with.
+#[derive(Debug)]
+pub enum Command {
+    /// Somebody comes.
+    Join {
+        /// Who, and with what rights.
+        params: Box<JoinParams>,
+        /// Where their connections will live.
+        peer: PeerHandle,
+    },
+    /// A signal message.
+    Signal {
+        /// From whom.
+        peer: PeerHandle,
+        /// What.
+        request: Box<Request>,
+    },
+    /// The signal connection is gone.
+    SignalClosed {
+        /// Whose.
+        peer: PeerHandle,
+    },
+    /// Something happened in a media thread.
+    Media(shard::Event),
+    /// A call of the server API.
+    Api {
+        /// Comes back with the reply.
+        id: u64,
+        /// What.
+        call: ApiCall,
+    },
+    /// Time has passed.
+    Timeout,
+    /// The server stops: everybody is told to come again.
+    Drain,
+}
+
+/// Something to be done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Send a signal message.
+    Signal {
+        /// To whom.
+        peer: PeerHandle,
+        /// What.
+        message: Box<Response>,
+    },
+    /// Close the signal connection once everything was sent.
+    CloseSignal {
+        /// Whose.
+        peer: PeerHandle,
+    },
+    /// Tell a media thread.
+    Shard {
+        /// Which.
+        shard: ShardId,
+        /// What.
+        command: Box<shard::Command>,
+    },
+    /// Tell those who registered for it.
+    Webhook(Box<proto::WebhookEvent>),
+    /// Answer a call of the server API.
+    Reply {
+        /// As given.
+        id: u64,
+        /// The answer.
+        result: Result<ApiReply, ApiError>,
+    },
+    /// The room is over and must be forgotten.
+    Closed,
+}
+
+/// How a room is made.
+#[derive(Debug, Clone, Default)]
+pub struct RoomOptions {
+    /// Seconds until a room closes that nobody ever came to.
+    pub empty_timeout: u32,
+    /// Seconds until a room closes after the last has left.
+    pub departure_timeout: u32,
+    /// Most participants; 0 for no bound of its own.
+    pub max_participants: u32,
+    /// Free text.
+    pub metadata: String,
+}
+
+/// LiveKit's default of [`RoomOptions::empty_timeout`].
+const EMPTY_TIMEOUT: u32 = 300;
+/// LiveKit's default of [`RoomOptions::departure_timeout`].
+const DEPARTURE_TIMEOUT: u32 = 20;
+/// Changed counts are told to everybody after this time.
+const COUNTS_DELAY: Duration = Duration::from_secs(5);
+
+/// A room.
+pub struct Room {
+    id: RoomId,
+    name: RoomName,
+    facts: Arc<ServerFacts>,
+    info: proto::Room,
+    sif_trailer: Vec<u8>,
+    participants: BTreeMap<Identity, Participant>,
+    by_peer: HashMap<PeerHandle, Identity>,
+    by_source: HashMap<SourceKey, (Identity, String)>,
+    /// Whose m-lines have changed in this step.
+    unsettled: BTreeSet<Identity>,
+    next_key: u64,
+    /// Since when nobody is here, and whether somebody ever was.
+    empty_since: Option<Instant>,
+    was_used: bool,
+    counts_due: Option<Instant>,
+    closed: bool,
+    effects: Vec<Effect>,
+}
+
+impl std::fmt::Debug for Room {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Room").field("sid", &self.info.sid).finish_non_exhaustive()
+    }
+}
+
+impl Room {
+    /// An empty room, and the news of it.
+    pub fn new(
+        moment: &mut Moment<'_>,
+        id: RoomId,
+        name: RoomName,
+        options: &RoomOptions,
+        facts: Arc<ServerFacts>,
+    ) -> (Self, Vec<Effect>) {
+        let codec =
+            |codec: Codec| proto::Codec { mime: codec.mime_type().to_owned(), fmtp_line: String::new() };
+        let info = proto::Room {
+            sid: random_sid("RM_", moment.rng),
+            name: name.as_str().to_owned(),
+            empty_timeout: or_default(options.empty_timeout, EMPTY_TIMEOUT),
+            departure_timeout: or_default(options.departure_timeout, DEPARTURE_TIMEOUT),
+            max_participants: options.max_participants,
+            creation_time: (moment.unix_ms / 1000).cast_signed(),
+            creation_time_ms: moment.unix_ms.cast_signed(),
+            enabled_codecs: facts.codecs.iter().copied().map(codec).collect(),
+            metadata: options.metadata.clone(),
+            ..proto::Room::default()
+        };
+        let mut sif_trailer = vec![0; 16];
+        moment.rng.fill_bytes(&mut sif_trailer);
+        let mut room = Self {
+            id,
+            name,
+            facts,
+            info,
+            sif_trailer,
+            participants: BTreeMap::new(),
+            by_peer: HashMap::new(),
+            by_source: HashMap::new(),
+            unsettled: BTreeSet::new(),
+            next_key: 0,
+            empty_since: Some(moment.now),
+            was_used: false,
+            counts_due: None,
+            closed: false,
+            effects: Vec::new(),
+        };
+        room.webhook(moment, "room_started", |_| {});
+        let effects = std::mem::take(&mut room.effects);
+        (room, effects)
+    }
+
+    /// Its number.
+    pub fn id(&self) -> RoomId {
+        self.id
+    }
+
+    /// `RM_…`
+    pub fn sid(&self) -> &str {
+        &self.info.sid
+    }
+
+    /// Deals with one command. What is to be done must be done in the order given.
+    pub fn step(&mut self, moment: &mut Moment<'_>, command: Command) -> Vec<Effect> {
+        if self.closed {
+            return Vec::new();
+        }
+        match command {
+            Command::Join { params, peer } => self.join(moment, *params, peer),
+            Command::Signal { peer, request } => self.signal(moment, peer, *request),
+            Command::SignalClosed { peer } => self.signal_closed(moment, peer),
+            Command::Media(event) => self.media(moment, event),
+            Command::Api { id, call } => {
+                let result = self.api(moment, call);
+                self.effects.push(Effect::Reply { id, result });
+            }
+            Command::Timeout => self.timeout(moment),
+            Command::Drain => self.drain(moment),
+        }
+        self.negotiate_all(moment);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When [`Command::Timeout`] is due.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        if self.closed {
+            return None;
+        }
+        let closing = self.empty_since.map(|since| since + self.time_alone());
+        let participants = self.participants.values().filter_map(Participant::deadline);
+        participants.chain(closing).chain(self.counts_due).min()
+    }
+
+    fn time_alone(&self) -> Duration {
+        let seconds = if self.was_used { self.info.departure_timeout } else { self.info.empty_timeout };
+        Duration::from_secs(u64::from(seconds))
+    }
+
+    fn signal(&mut self, moment: &mut Moment<'_>, peer: PeerHandle, request: Request) {
+        let Some(identity) = self.by_peer.get(&peer).cloned() else { return };
+        match request {
+            Request::Offer(offer) => self.client_offer(moment, &identity, offer),
+            Request::Answer(answer) => self.subscriber_answer(moment, &identity, answer),
+            Request::AddTrack(request) => self.add_track(moment, &identity, request),
+            Request::Mute(request) => self.mute(moment, &identity, &request.sid, request.muted),
+            Request::Subscription(request) => self.subscription(&identity, &request),
+            Request::TrackSetting(request) => self.track_setting(&identity, &request),
+            Request::Leave(_) => self.remove(moment, &identity, DisconnectReason::ClientInitiated, None),
+            Request::SubscriptionPermission(request) => self.subscription_permission(&identity, &request),
+            Request::Ping(_) => self.send(peer, Response::Pong(moment.unix_ms.cast_signed())),
+            Request::PingReq(ping) => {
+                let pong = proto::Pong {
+                    last_ping_timestamp: ping.timestamp,
+                    timestamp: moment.unix_ms.cast_signed(),
+                };
+                self.send(peer, Response::PongResp(pong));
+            }
+            Request::UpdateMetadata(request) => self.update_own_metadata(moment, &identity, request),
+            Request::UpdateAudioTrack(request) => self.update_audio_track(&identity, &request),
+            Request::UpdateVideoTrack(request) => self.update_video_track(&identity, &request),
+            Request::PublishDataTrackRequest(request) => {
+                self.refuse(peer, 0, Some(proto::request_response::Request::PublishDataTrack(request)));
+            }
+            Request::UnpublishDataTrackRequest(request) => {
+                self.refuse(peer, 0, Some(proto::request_response::Request::UnpublishDataTrack(request)));
+            }
+            Request::StoreDataBlobRequest(request) => self.refuse(peer, request.request_id, None),
+            Request::GetDataBlobRequest(request) => self.refuse(peer, request.request_id, None),
+            // Candidates of clients are not needed: we are a lite agent and learn addresses from their checks.
+            // Nothing is resumed, so there is no state to compare; data tracks are not there to subscribe to; the rest
+            // is deprecated or a test hook.
+            Request::Trickle(_)
+            | Request::UpdateLayers(_)
+            | Request::SyncState(_)
+            | Request::Simulate(_)
+            | Request::UpdateDataSubscription(_) => {}
+        }
+    }
+
+    fn media(&mut self, moment: &mut Moment<'_>, event: shard::Event) {
+        let Some(identity) = self.by_peer.get(&event.peer).cloned() else { return };
+        match event.kind {
+            shard::EventKind::Connected(side) => self.connected(moment, &identity, side),
+            shard::EventKind::ChannelsOpen => self.channels_open(moment, &identity),
+            shard::EventKind::Data { reliable, payload } => self.data(&identity, reliable, &payload),
+            shard::EventKind::Failed(failure) => self.failed(moment, &identity, failure),
+            shard::EventKind::Levels(levels) => self.levels(&identity, &levels),
+            shard::EventKind::Quality(quality) => self.quality(&identity, quality),
+        }
+    }
+
+    fn refuse(
+        &mut self,
+        peer: PeerHandle,
+        request_id: u32,
+        request: Option<proto::request_response::Request>,
+    ) {
+        self.send(
+            peer,
+            Response::RequestResponse(proto::RequestResponse {
+                reason: proto::request_response::Reason::NotAllowed as i32,
+                message: "data tracks and blobs are not supported by this server".into(),
+                request_id,
+                request,
+            }),
+        );
+    }
+
+    fn send(&mut self, peer: PeerHandle, message: Response) {
+        self.effects.push(Effect::Signal { peer, message: Box::new(message) });
+    }
+
+    fn tell_shard(&mut self, peer: PeerHandle, command: shard::Command) {
+        self.effects.push(Effect::Shard { shard: peer.shard, command: Box::new(command) });
+    }
+
+    fn webhook(&mut self, moment: &mut Moment<'_>, event: &str, fill: impl FnOnce(&mut proto::WebhookEvent)) {
+        self.count();
+        let mut webhook = proto::WebhookEvent {
+            event: event.to_owned(),
+            room: Some(self.info.clone()),
+            id: random_sid("EV_", moment.rng),
+            created_at: (moment.unix_ms / 1000).cast_signed(),
+            ..proto::WebhookEvent::default()
+        };
+        fill(&mut webhook);
+        self.effects.push(Effect::Webhook(Box::new(webhook)));
+    }
+
+    fn count(&mut self) {
+        let visible = || self.participants.values().filter(|p| !p.permission.hidden);
+        let (all, publishers) = (visible().count(), visible().filter(|p| !p.tracks.is_empty()).count());
+        self.info.num_participants = all as u32;
+        self.info.num_publishers = publishers as u32;
+    }
+
+    /// A number that no other track or subscription of this process has.
+    fn new_key(&mut self) -> u64 {
+        self.next_key += 1;
+        self.id.0 << 32 | self.next_key
+    }
+
+    fn new_source(&mut self) -> SourceKey {
+        SourceKey(self.new_key())
+    }
+
+    fn new_down(&mut self) -> DownKey {
+        DownKey(self.new_key())
+    }
+}
+
+fn or_default(value: u32, default: u32) -> u32 {
+    if value == 0 { default } else { value }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,327 @@
+//! A participant as the room sees it.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::time::Instant;
+
+use livekit_protocol as proto;
+use proto::participant_info::State;
+use proto::{ParticipantInfo, ParticipantPermission, TrackInfo};
+
+use crate::ids::{DownKey, IceCredentials, Identity, PeerHandle, SourceKey};
+use crate::sdp::{Codec, DownLine, MediaKind, PayloadTypes, Session};
+use crate::signalling::JoinParams;
+use crate::transport::UpMedia;
+
+/// The first livekit-client that is known to find a track by its m-line, and so takes another one on a used line.
+const MAPS_LINES_TO_TRACKS: (u32, u32) = (2, 17);
+
+/// Somebody in the room.
+#[derive(Debug)]
+pub(super) struct Participant {
+    pub(super) peer: PeerHandle,
+    /// What the others see, but for the tracks.
+    pub(super) info: ParticipantInfo,
+    pub(super) permission: ParticipantPermission,
+    pub(super) params: JoinParams,
+    pub(super) publisher: PublisherSide,
+    pub(super) subscriber: SubscriberSide,
+    /// Published tracks by name.
+    pub(super) tracks: BTreeMap<String, Track>,
+    /// Announced tracks that wait for their m-line.
+    pub(super) pending: VecDeque<Pending>,
+    /// Who may receive this participant's tracks; everybody when absent.
+    pub(super) audience: Option<Audience>,
+    /// Not active until then: removed.
+    pub(super) connect_by: Option<Instant>,
+    /// The signal connection is lost; removed then.
+    pub(super) gone_at: Option<Instant>,
+    /// A fresh token is due.
+    pub(super) refresh_at: Instant,
+    /// How loud, 0 to 1.
+    pub(super) level: f32,
+    /// What the others were told; nothing before the first measurement.
+    pub(super) quality: Option<proto::ConnectionQuality>,
+    pub(super) score: f32,
+    /// Highest number of a reliable data packet from here.
+    pub(super) data_sequence: u32,
+    /// Nonces of the latest data packets.
+    pub(super) nonces: VecDeque<Vec<u8>>,
+}
+
+/// The connection that the client sends media on, or its only one.
+#[derive(Debug)]
+pub(super) struct PublisherSide {
+    pub(super) credentials: IceCredentials,
+    pub(super) payload_types: PayloadTypes,
+    /// An offer had data channels.
+    pub(super) has_data: bool,
+    pub(super) session_id: u64,
+    /// The client's ICE name, once it is known.
+    pub(super) remote_ufrag: Option<String>,
+    pub(super) lines: BTreeMap<String, UpLine>,
+}
+
+/// An m-line that the client sends on.
+#[derive(Debug, Clone)]
+pub(super) struct UpLine {
+    pub(super) media: UpMedia,
+    pub(super) codecs: Vec<Codec>,
+    /// The browser's name of the track.
+    pub(super) track_id: Option<String>,
+    /// Our name of the track, once it is announced.
+    pub(super) track: Option<String>,
+    /// The client sends on it, as far as is known: only then may an announced track be meant.
+    pub(super) sending: bool,
+}
+
+/// What the client receives, and the connection for it, where it has one of its own.
+#[derive(Debug)]
+pub(super) struct SubscriberSide {
+    pub(super) credentials: IceCredentials,
+    pub(super) session_id: u64,
+    pub(super) version: u64,
+    /// The client's ICE name, once it is known.
+    pub(super) remote_ufrag: Option<String>,
+    pub(super) next_offer: u32,
+    pub(super) outstanding: Option<Outstanding>,
+    /// The client's words on tracks that begin when the participant is active: until then the meeting does not know of
+    /// it.
+    pub(super) held_answer: Option<Session>,
+    /// The m-lines have changed since the outstanding offer.
+    pub(super) dirty: bool,
+    pub(super) lines: Vec<Line>,
+    pub(super) subscriptions: BTreeMap<String, usize>,
+    /// Publisher and name of tracks for which the client has yet to offer a line; only with one connection.
+    pub(super) waiting: Vec<(Identity, String)>,
+    /// Lines that were asked for and did not come yet; only with one connection.
+    pub(super) requested: Requested,
+    /// What the client said about tracks, also about unknown ones; bounded.
+    pub(super) wishes: HashMap<String, Wish>,
+    /// Tracks that the client cannot receive.
+    pub(super) failed: HashSet<String>,
+    pub(super) next_mid: u32,
+}
+
+impl SubscriberSide {
+    /// Most m-lines without a track, and most of all (a description has at most 1,024).
+    const UNUSED_MAX: usize = 300;
+    pub(super) const LINES_MAX: usize = 1_000;
+
+    /// The line of that name.
+    pub(super) fn line(&self, mid: &str) -> Option<&Line> {
+        self.lines.iter().find(|line| line.sdp.mid == mid)
+    }
+
+    /// A client that takes no second track on a line has been here for so long that its descriptions are mostly of
+    /// lines that are no more: coming again is less work for it than the next one.
+    pub(super) fn is_worn_out(&self) -> bool {
+        let lines = self.lines.len();
+        lines - self.subscriptions.len() > Self::UNUSED_MAX || lines > Self::LINES_MAX
+    }
+}
+
+/// An offer that was not answered yet, or a request for one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outstanding {
+    pub(super) id: u32,
+    /// The client is cut off then, and comes again.
+    pub(super) answer_by: Option<Instant>,
+}
+
+/// Numbers of lines by kind.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Requested {
+    audio: usize,
+    video: usize,
+}
+
+impl Requested {
+    pub(super) fn get(self, kind: MediaKind) -> usize {
+        match kind {
+            MediaKind::Audio => self.audio,
+            MediaKind::Video => self.video,
+        }
+    }
+
+    pub(super) fn of(&mut self, kind: MediaKind) -> &mut usize {
+        match kind {
+            MediaKind::Audio => &mut self.audio,
+            MediaKind::Video => &mut self.video,
+        }
+    }
+}
+
+/// An m-line to the client.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) sdp: DownLine,
+    pub(super) carrying: Option<Carrying>,
+    /// The last answer has a track here. Browsers notice another one only if there was an answer without any between;
+    /// only with one connection.
+    pub(super) shown: bool,
+}
+
+/// The track on an m-line.
+#[derive(Debug)]
+pub(super) struct Carrying {
+    pub(super) track: String,
+    pub(super) source: SourceKey,
+    pub(super) key: DownKey,
+    /// The outstanding or an earlier offer names it.
+    pub(super) offered: bool,
+    /// The media thread sends it.
+    pub(super) active: bool,
+}
+
+/// What a client wants of a track.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Wish {
+    pub(super) subscribed: Option<bool>,
+    pub(super) settings: Option<Settings>,
+}
+
+/// What a client wants to see of a video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Settings {
+    pub(super) disabled: bool,
+    pub(super) quality: proto::VideoQuality,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    /// Pictures in a second; 0 for all.
+    pub(super) fps: u32,
+}
+
+/// Who may receive a publisher's tracks, as the publisher said.
+#[derive(Debug, Default)]
+pub(super) struct Audience {
+    everybody: bool,
+    by_identity: HashMap<String, Allowed>,
+    by_sid: HashMap<String, Allowed>,
+}
+
+/// Tracks that one receiver may have.
+#[derive(Debug, Default)]
+struct Allowed {
+    all: bool,
+    tracks: HashSet<String>,
+}
+
+/// A track that was announced and has no m-line yet.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) cid: String,
+    pub(super) codec_cids: Vec<String>,
+    pub(super) info: TrackInfo,
+}
+
+/// A published track.
+#[derive(Debug)]
+pub(super) struct Track {
+    pub(super) info: TrackInfo,
+    pub(super) source: SourceKey,
+    pub(super) kind: MediaKind,
+    pub(super) codec: Codec,
+    pub(super) mid: String,
+    pub(super) layers: usize,
+}
+
+impl Audience {
+    /// Most receivers, and most tracks of one, that a publisher may name.
+    const NAMED_MAX: usize = 1_000;
+
+    pub(super) fn new(request: &proto::SubscriptionPermission) -> Self {
+        let mut audience = Self { everybody: request.all_participants, ..Self::default() };
+        for permission in request.track_permissions.iter().take(Self::NAMED_MAX) {
+            let allowed = if permission.participant_identity.is_empty() {
+                audience.by_sid.entry(permission.participant_sid.clone())
+            } else {
+                audience.by_identity.entry(permission.participant_identity.clone())
+            }
+            .or_default();
+            allowed.all |= permission.all_tracks;
+            let more = Self::NAMED_MAX.saturating_sub(allowed.tracks.len());
+            allowed.tracks.extend(permission.track_sids.iter().take(more).cloned());
+        }
+        audience
+    }
+}
+
+impl Participant {
+    /// What others may know, tracks included.
+    pub(super) fn info(&self) -> ParticipantInfo {
+        ParticipantInfo {
+            tracks: self.tracks.values().map(|track| track.info.clone()).collect(),
+            permission: Some(self.permission.clone()),
+            is_publisher: !self.tracks.is_empty(),
+            ..self.info.clone()
+        }
+    }
+
+    /// Something that others see has changed.
+    pub(super) fn touch(&mut self) {
+        self.info.version += 1;
+    }
+
+    /// How well this participant's connections do, if that is known and nobody's secret.
+    pub(super) fn quality_info(&self) -> Option<proto::ConnectionQualityInfo> {
+        Some(proto::ConnectionQualityInfo {
+            participant_sid: self.info.sid.clone(),
+            quality: self.quality? as i32,
+            score: self.score,
+        })
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.info.state == State::Active as i32
+    }
+
+    /// When the room must look after this participant.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let answer = self.subscriber.outstanding.and_then(|offer| offer.answer_by);
+        [self.connect_by, self.gone_at, answer, Some(self.refresh_at)].into_iter().flatten().min()
+    }
+
+    /// Whether tracks of this source may be published.
+    pub(super) fn may_publish(&self, source: i32) -> bool {
+        let sources = &self.permission.can_publish_sources;
+        let unknown = source == proto::TrackSource::Unknown as i32;
+        self.permission.can_publish && (sources.is_empty() || (!unknown && sources.contains(&source)))
+    }
+
+    /// Whether `other` may receive `track` of this participant.
+    pub(super) fn admits(&self, other: &Participant, track: &str) -> bool {
+        let Some(audience) = &self.audience else { return true };
+        let named = [audience.by_identity.get(&other.info.identity), audience.by_sid.get(&other.info.sid)];
+        audience.everybody
+            || other.permission.recorder
+            || named.into_iter().flatten().any(|allowed| allowed.all || allowed.tracks.contains(track))
+    }
+
+    /// The line that carries a track.
+    pub(super) fn line_of(&mut self, track: &str) -> Option<&mut Line> {
+        let index = *self.subscriber.subscriptions.get(track)?;
+        self.subscriber.lines.get_mut(index)
+    }
+
+    /// Whether a track is being received, or will be.
+    pub(super) fn receives(&self, track: &str) -> bool {
+        let side = &self.subscriber;
+        side.subscriptions.contains_key(track) || side.waiting.iter().any(|(_, sid)| sid == track)
+    }
+
+    /// Whether one connection serves both directions.
+    pub(super) fn has_one_connection(&self) -> bool {
+        self.params.one_connection
+    }
+
+    /// Chromium groups sound and pictures of one stream for lip sync. Others need the track's name in the stream's:
+    /// Firefox makes up its own name for the track, and older libraries do not look an m-line up in the offer's map.
+    pub(super) fn takes_shared_streams(&self) -> bool {
+        self.params.browser.starts_with("Chrom") && self.params.version >= MAPS_LINES_TO_TRACKS
+    }
+
+    /// Safari does not take another track on an m-line that was used.
+    pub(super) fn takes_used_lines(&self) -> bool {
+        self.params.protocol >= 4 && !self.params.browser.eq_ignore_ascii_case("safari")
+    }
+}

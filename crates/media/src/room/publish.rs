@@ -1,0 +1,370 @@
+//! Publishing: tracks are announced, meet their m-lines, are muted and end.
+
+use livekit_protocol as proto;
+use prost::Message as _;
+use proto::signal_response::Message as Response;
+use proto::video_layer::Mode;
+use proto::{TrackInfo, TrackSource, TrackType};
+
+use super::participant::{Participant, Pending, Track, UpLine};
+use super::{Moment, Room};
+use crate::ids::{Identity, PeerHandle, random_sid};
+use crate::ingest::MAX_LAYERS;
+use crate::sdp::{Codec, MediaKind};
+use crate::shard;
+
+/// Longest name of a track and longest client-side id, in bytes.
+const MAX_TRACK_NAME: usize = 256;
+/// Longest name of a stream (RFC 8830 §2).
+const MAX_STREAM_NAME: usize = 64;
+/// Most layers that an announcement may list.
+const MAX_LAYERS_LISTED: usize = 16;
+/// Longest announcement, in bytes: it is kept, and repeated to everybody on each change.
+const MAX_ANNOUNCEMENT: usize = 8 * 1024;
+
+impl Room {
+    pub(super) fn add_track(
+        &mut self,
+        moment: &mut Moment<'_>,
+        identity: &Identity,
+        request: proto::AddTrackRequest,
+    ) {
+        let Some(participant) = self.participants.get_mut(identity) else { return };
+        let peer = participant.peer;
+        if let Err((reason, message)) = check_announcement(participant, &request, &self.facts.limits) {
+            self.refuse_track(peer, request, reason, message);
+            return;
+        }
+        let sid = random_sid(track_prefix(&request), moment.rng);
+        let info = announced(&request, sid, &self.facts.codecs);
+        // A client that tries a failed publication again announces the same track once more.
+        participant.pending.retain(|pending| pending.cid != request.cid);
+        participant.pending.push_back(Pending {
+            cid: request.cid.clone(),
+            codec_cids: request.simulcast_codecs.iter().map(|codec| codec.cid.clone()).collect(),
+            info: info.clone(),
+        });
+        let published = proto::TrackPublishedResponse { cid: request.cid, track: Some(info) };
+        self.send(peer, Response::TrackPublished(published));
+        // The offer may have come first.
+        self.match_tracks(moment, identity);
+    }
+
+    fn refuse_track(
+        &mut self,
+        peer: PeerHandle,
+        request: proto::AddTrackRequest,
+        reason: proto::request_response::Reason,
+        message: &str,
+    ) {
+        let response = proto::RequestResponse {
+            reason: reason as i32,
+            message: message.to_owned(),
+            request: Some(proto::request_response::Request::AddTrack(request)),
+            ..proto::RequestResponse::default()
+        };
+        self.send(peer, Response::RequestResponse(response));
+    }
+
+    /// Gives announced tracks their m-lines: by the browser's name first, then in order of their kind.
+    pub(super) fn match_tracks(&mut self, moment: &mut Moment<'_>, identity: &Identity) {
+        let Some(participant) = self.participants.get_mut(identity) else { return };
+        let mut matched: Vec<(String, Pending)> = Vec::new();
+        for by_name in [true, false] {
+            let waiting: Vec<(String, Option<String>, MediaKind)> = participant
+                .publisher
+                .lines
+                .iter()
+                .filter(|(_, line)| line.sending && line.track.is_none())
+                .filter(|(mid, _)| !matched.iter().any(|(taken, _)| taken == *mid))
+                .map(|(mid, line)| (mid.clone(), line.track_id.clone(), line.media.kind))
+                .collect();
+            for (mid, track_id, kind) in waiting {
+                let position = participant.pending.iter().position(|pending| {
+                    let same_kind = kind_of(&pending.info) == kind;
+                    let named = track_id.as_ref().is_some_and(|id| {
+                        pending.cid == *id || pending.codec_cids.iter().any(|cid| cid == id)
+                    });
+                    same_kind && (named || !by_name)
+                });
+                if let Some(pending) = position.and_then(|at| participant.pending.remove(at)) {
+                    matched.push((mid, pending));
+                }
+            }
+        }
+        for (mid, pending) in matched {
+            self.publish_track(moment, identity, &mid, pending);
+        }
+    }
+
+    fn publish_track(&mut self, moment: &mut Moment<'_>, identity: &Identity, mid: &str, pending: Pending) {
+        let source = self.new_source();
+        let Some(participant) = self.participants.get_mut(identity) else { return };
+        let Some(line) = participant.publisher.lines.get_mut(mid) else { return };
+        let sid = pending.info.sid.clone();
+        line.track = Some(sid.clone());
+        let kind = line.media.kind;
+        let codec = line.codecs.first().copied().unwrap_or(match kind {
+            MediaKind::Audio => Codec::Opus,
+            MediaKind::Video => Codec::Vp8,
+        });
+        let layers = layers_of(&pending.info, line, codec);
+        let info = published(pending, line, codec);
+        let muted = info.muted;
+        let track = Track { info: info.clone(), source, kind, codec, mid: mid.to_owned(), layers };
+        participant.tracks.insert(sid.clone(), track);
+        participant.touch();
+        let (peer, participant_info) = (participant.peer, participant.info());
+        self.by_source.insert(source, (identity.clone(), sid.clone()));
+        self.tell_shard(peer, shard::Command::AddSource { peer, source, mid: mid.to_owned(), muted });
+        self.broadcast(identity);
+        self.webhook(moment, "track_published", |event| {
+            event.participant = Some(participant_info);
+            event.track = Some(info);
+        });
+        self.offer_track(identity, &sid);
+    }
+
+    /// Ends a track. `forced` if the server wants it, so that the publisher must be told.
+    pub(super) fn unpublish(
+        &mut self,
+        moment: &mut Moment<'_>,
+        identity: &Identity,
+        sid: &str,
+        forced: bool,
+    ) {
+        let Some(source) = self.participants.get(identity).and_then(|p| p.tracks.get(sid)).map(|t| t.source)
+        else {
+            return;
+        };
+        // Whoever is speaking falls silent with the track.
+        self.levels(identity, &[(source, 0.0)]);
+        let Some(participant) = self.participants.get_mut(identity) else { return };
+        let Some(track) = participant.tracks.remove(sid) else { return };
+        if let Some(line) = participant.publisher.lines.get_mut(&track.mid)
+            && line.track.as_deref() == Some(sid)
+        {
+            line.track = None;
+            line.track_id = None;
+            // Until an offer says so again: the next announced track has a line of its own.
+            line.sending = false;
+        }
+        participant.touch();
+        let (peer, info) = (participant.peer, participant.info());
+        self.by_source.remove(&track.source);
+        self.tell_shard(peer, shard::Command::RemoveSource { source: track.source });
+        if forced {
+            let unpublished = proto::TrackUnpublishedResponse { track_sid: sid.to_owned() };
+            self.send(peer, Response::TrackUnpublished(unpublished));
+        }
+        self.broadcast(identity);
+        self.withdraw_track(sid);
+        self.webhook(moment, "track_unpublished", |event| {
+            event.participant = Some(info);
+            event.track = Some(track.info);
+        });
+    }
+
+    pub(super) fn mute(&mut self, moment: &mut Moment<'_>, identity: &Identity, sid: &str, muted: bool) {
+        let _ = moment;
+        let Some(participant) = self.participants.get_mut(identity) else { return };
+        if let Some(pending) = participant.pending.iter_mut().find(|pending| pending.info.sid == sid) {
+            pending.info.muted = muted;
+            return;
+        }
+        let Some(track) = participant.tracks.get_mut(sid).filter(|track| track.info.muted != muted) else {
+            return;
+        };
+        track.info.muted = muted;
+        let source = track.source;
+        let peer = participant.peer;
+        participant.touch();
+        self.tell_shard(peer, shard::Command::MuteSource { source, muted });
+        if muted {
+            self.levels(identity, &[(source, 0.0)]);
+        }
+        self.broadcast(identity);
+    }
+
+    pub(super) fn update_audio_track(&mut self, identity: &Identity, request: &proto::UpdateLocalAudioTrack) {
+        let Some(participant) = self.participants.get_mut(identity) else { return };
+        let Some(track) = participant.tracks.get_mut(&request.track_sid) else { return };
+        track.info.audio_features = request.features.iter().take(16).copied().collect();
+        participant.touch();
+        self.broadcast(identity);
+    }
+
+    pub(super) fn update_video_track(&mut self, identity: &Identity, request: &proto::UpdateLocalVideoTrack) {
+        let Some(participant) = self.participants.get_mut(identity) else { return };
+        let Some(track) = participant.tracks.get_mut(&request.track_sid) else { return };
+        (track.info.width, track.info.height) = (request.width, request.height);
+        participant.touch();
+        self.broadcast(identity);
+    }
+}
+
+/// How many layers a subscriber may choose from: streams, or spatial layers of the only one.
+fn layers_of(info: &TrackInfo, line: &UpLine, codec: Codec) -> usize {
+    let one_each = info.codecs.first().is_some_and(|codec| {
+        use Mode::{OneSpatialLayerPerStream, OneSpatialLayerPerStreamIncompleteRtcpSr};
+        matches!(
+            codec.video_layer_mode(),
+            OneSpatialLayerPerStream | OneSpatialLayerPerStreamIncompleteRtcpSr
+        )
+    });
+    match line.media.rids.len() {
+        0 | 1 if codec.may_be_layered() && !one_each => {
+            // A client that lists no layers may send as many as there are.
+            if info.layers.len() > 1 { info.layers.len().min(MAX_LAYERS) } else { MAX_LAYERS }
+        }
+        streams => streams.clamp(1, MAX_LAYERS),
+    }
+}
+
+pub(super) fn kind_of(info: &TrackInfo) -> MediaKind {
+    if info.r#type == TrackType::Audio as i32 { MediaKind::Audio } else { MediaKind::Video }
+}
+
+fn track_prefix(request: &proto::AddTrackRequest) -> &'static str {
+    match (request.r#type() == TrackType::Audio, request.source()) {
+        (true, TrackSource::ScreenShareAudio) => "TR_As",
+        (true, TrackSource::Microphone) => "TR_AM",
+        (true, _) => "TR_A",
+        (false, TrackSource::ScreenShare) => "TR_VS",
+        (false, TrackSource::Camera) => "TR_VC",
+        (false, _) => "TR_V",
+    }
+}
+
+#[expect(deprecated, reason = "older clients say it this way")]
+fn announced(request: &proto::AddTrackRequest, sid: String, enabled: &[Codec]) -> TrackInfo {
+    use proto::AudioTrackFeature::{TfNoDtx, TfStereo};
+    let mut features: Vec<i32> = request.audio_features.iter().take(16).copied().collect();
+    for (old, feature) in [(request.stereo, TfStereo), (request.disable_dtx, TfNoDtx)] {
+        if old && !features.contains(&(feature as i32)) {
+            features.push(feature as i32);
+        }
+    }
+    let first = request.simulcast_codecs.first().filter(|codec| !codec.codec.is_empty());
+    // In place of a codec that is not enabled the client hears of one that is.
+    let usual = || enabled.iter().copied().find(|codec| codec.kind() == MediaKind::Video);
+    let video = request.r#type() == TrackType::Video;
+    let wished = first.and_then(|codec| {
+        let named = Codec::named(&codec.codec).filter(|codec| enabled.contains(codec));
+        if video { named.or_else(usual) } else { named }
+    });
+    let mime_type = wished.map(|codec| codec.mime_type().to_owned()).unwrap_or_default();
+    let codecs = first.map(|codec| proto::SimulcastCodecInfo {
+        mime_type: mime_type.clone(),
+        cid: codec.cid.clone(),
+        video_layer_mode: codec.video_layer_mode,
+        ..proto::SimulcastCodecInfo::default()
+    });
+    let stream = if request.stream.is_empty() {
+        match request.source() {
+            TrackSource::Camera | TrackSource::Microphone => "camera",
+            TrackSource::ScreenShare | TrackSource::ScreenShareAudio => "screen",
+            TrackSource::Unknown => "unknown",
+        }
+        .to_owned()
+    } else {
+        request.stream.clone()
+    };
+    TrackInfo {
+        sid,
+        r#type: request.r#type,
+        name: request.name.clone(),
+        muted: request.muted,
+        width: request.width,
+        height: request.height,
+        simulcast: request.layers.len() > 1,
+        disable_dtx: request.disable_dtx,
+        source: request.source,
+        layers: request.layers.clone(),
+        mime_type,
+        codecs: codecs.into_iter().collect(),
+        stereo: request.stereo,
+        disable_red: request.disable_red,
+        encryption: request.encryption,
+        stream,
+        audio_features: features,
+        packet_trailer_features: request.packet_trailer_features.iter().take(16).copied().collect(),
+        ..TrackInfo::default()
+    }
+}
+
+/// The announcement, completed by what the session description has decided.
+#[expect(deprecated, reason = "older clients read it")]
+fn published(pending: Pending, line: &UpLine, codec: Codec) -> TrackInfo {
+    let mut info = pending.info;
+    codec.mime_type().clone_into(&mut info.mime_type);
+    line.media.mid.clone_into(&mut info.mid);
+    if info.r#type == TrackType::Video as i32 {
+        info.simulcast = line.media.rids.len() > 1;
+        info.layers.sort_by_key(|layer| layer.quality);
+        if line.media.rids.len() > 1 {
+            for (layer, rid) in info.layers.iter_mut().zip(&line.media.rids) {
+                layer.rid.clone_from(rid);
+            }
+        } else if codec.may_be_layered() && info.layers.len() > 1 {
+            for (layer, spatial) in info.layers.iter_mut().zip(0..) {
+                layer.spatial_layer = spatial;
+            }
+        } else if let (Some(layer), Some((ssrc, rtx))) = (info.layers.first_mut(), line.media.ssrc) {
+            layer.ssrc = ssrc;
+            layer.repair_ssrc = rtx.unwrap_or(0);
+        }
+    }
+    let sdp_cid = line.track_id.clone().filter(|id| *id != pending.cid).unwrap_or_default();
+    let video_layer_mode = info.codecs.first().map_or(0, |codec| codec.video_layer_mode);
+    info.codecs = vec![proto::SimulcastCodecInfo {
+        video_layer_mode,
+        mime_type: info.mime_type.clone(),
+        mid: info.mid.clone(),
+        cid: pending.cid,
+        layers: info.layers.clone(),
+        sdp_cid,
+    }];
+    info
+}
+
+fn check_announcement(
+    participant: &Participant,
+    request: &proto::AddTrackRequest,
+    limits: &super::Limits,
+) -> Result<(), (proto::request_response::Reason, &'static str)> {
+    use proto::request_response::Reason;
+    if !matches!(TrackType::try_from(request.r#type), Ok(TrackType::Audio | TrackType::Video)) {
+        return Err((Reason::UnsupportedType, "type: only audio and video tracks can be added"));
+    }
+    if !participant.may_publish(request.source) {
+        return Err((Reason::NotAllowed, "source: may not be published (canPublish, canPublishSources)"));
+    }
+    if !request.sid.is_empty() {
+        let known = participant.tracks.contains_key(&request.sid);
+        return Err(if known {
+            (Reason::UnsupportedType, "sid: a second codec of a track is not supported")
+        } else {
+            (Reason::NotFound, "sid: no such track")
+        });
+    }
+    if request.cid.is_empty() || request.cid.len() > MAX_TRACK_NAME || request.name.len() > MAX_TRACK_NAME {
+        return Err((Reason::InvalidRequest, "cid and name: at most 256 bytes, cid not empty"));
+    }
+    if request.stream.len() > MAX_STREAM_NAME {
+        return Err((Reason::InvalidRequest, "stream: at most 64 bytes"));
+    }
+    if request.encoded_len() > MAX_ANNOUNCEMENT {
+        return Err((Reason::LimitExceeded, "the announcement is longer than 8192 bytes"));
+    }
+    if request.layers.len() > MAX_LAYERS_LISTED || request.simulcast_codecs.len() > MAX_LAYERS_LISTED {
+        return Err((Reason::LimitExceeded, "layers or simulcast_codecs: too many"));
+    }
+    if participant.pending.len() >= limits.pending_tracks {
+        return Err((Reason::LimitExceeded, "too many tracks wait for an offer"));
+    }
+    if participant.tracks.len() + participant.pending.len() >= limits.tracks_per_participant {
+        return Err((Reason::LimitExceeded, "too many tracks"));
+    }
+    Ok(())
+}

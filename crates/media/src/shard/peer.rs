@@ -1,0 +1,204 @@
+//! A participant's connections and what belongs to them.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use str0m::channel::ChannelId;
+
+use super::budget::DataBudget;
+use super::message::{Connections, Side};
+use crate::egress::Egress;
+use crate::ids::{IceCredentials, PeerHandle, RoomId};
+use crate::sdp::PayloadTypes;
+use crate::sending::Path;
+use crate::transport::{Certificate, DataSent, LocalAddresses, Transport};
+
+/// Most streams that a publisher may send.
+pub(super) const MAX_STREAMS: usize = 64;
+/// Reliable data that may wait for a client before it is given up, in bytes.
+const MAX_WAITING: usize = 4 * 1024 * 1024;
+
+/// Labels of LiveKit's channels.
+pub(super) const RELIABLE: &str = "_reliable";
+pub(super) const LOSSY: &str = "_lossy";
+
+/// One connection of a peer.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) transport: Transport,
+    pub(super) credentials: IceCredentials,
+    pub(super) connected: bool,
+    pub(super) unreachable_since: Option<Instant>,
+    /// The deadline under which this connection stands in the shard's timers.
+    pub(super) timer: Option<Instant>,
+}
+
+/// A track's place on the publisher's connection.
+#[derive(Debug, Clone)]
+pub(super) struct Uplink {
+    pub(super) source: usize,
+}
+
+/// A participant.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) handle: PeerHandle,
+    pub(super) room: RoomId,
+    pub(super) publisher: Connection,
+    /// `None` where one connection serves both directions.
+    pub(super) subscriber: Option<Connection>,
+    pub(super) egress: Egress,
+    /// Tracks by m-line.
+    pub(super) uplinks: HashMap<String, Uplink>,
+    /// Streams to track and layer; learned from the first packets.
+    pub(super) streams: HashMap<u32, (usize, usize)>,
+    /// Channels that the client has made, and whether they are the reliable one.
+    pub(super) incoming: HashMap<ChannelId, bool>,
+    /// What this client may still send.
+    pub(super) data_budget: DataBudget,
+    reliable: Option<Channel>,
+    lossy: Option<Channel>,
+    waiting: VecDeque<Arc<[u8]>>,
+    waiting_bytes: usize,
+    pub(super) we_are_client: bool,
+}
+
+/// A channel to the client.
+#[derive(Debug, Clone, Copy)]
+struct Channel {
+    id: ChannelId,
+    open: bool,
+}
+
+impl Peer {
+    pub(super) fn new(
+        now: Instant,
+        handle: PeerHandle,
+        room: RoomId,
+        connections: Connections,
+        certificate: &Certificate,
+        local: &Arc<LocalAddresses>,
+    ) -> Self {
+        let connection = |credentials: IceCredentials, payload_types: PayloadTypes| Connection {
+            transport: Transport::new(now, certificate, &credentials, payload_types, local.clone()),
+            credentials,
+            connected: false,
+            unreachable_since: None,
+            timer: None,
+        };
+        let (publisher, mut subscriber) = match connections {
+            Connections::Two { publisher, subscriber } => (
+                connection(publisher, PayloadTypes::ours()),
+                Some(connection(subscriber, PayloadTypes::ours())),
+            ),
+            Connections::One { credentials, payload_types } => (connection(credentials, payload_types), None),
+        };
+        // Before the first offer, so that the client finds them when data channels come up. On a connection of both
+        // directions the client makes them.
+        let mut open = |label, reliable| {
+            let transport = &mut subscriber.as_mut()?.transport;
+            Some(Channel { id: transport.open_channel(label, reliable), open: false })
+        };
+        let (reliable, lossy) = (open(RELIABLE, true), open(LOSSY, false));
+        Self {
+            handle,
+            room,
+            publisher,
+            subscriber,
+            egress: Egress::default(),
+            uplinks: HashMap::new(),
+            streams: HashMap::new(),
+            incoming: HashMap::new(),
+            data_budget: DataBudget::new(now),
+            reliable,
+            lossy,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            we_are_client: false,
+        }
+    }
+
+    pub(super) fn connection(&mut self, side: Side) -> &mut Connection {
+        match (side, &mut self.subscriber) {
+            (Side::Subscriber, Some(subscriber)) => subscriber,
+            (Side::Subscriber, None) | (Side::Publisher, _) => &mut self.publisher,
+        }
+    }
+
+    /// The connection that we send media and data on.
+    pub(super) fn down_side(&self) -> Side {
+        if self.subscriber.is_some() { Side::Subscriber } else { Side::Publisher }
+    }
+
+    /// The connections that there are.
+    pub(super) fn sides(&self) -> impl Iterator<Item = Side> + use<> {
+        std::iter::once(Side::Publisher).chain(self.subscriber.is_some().then_some(Side::Subscriber))
+    }
+
+    /// A channel is open. Returns whether now both to the client are.
+    pub(super) fn channel_open(&mut self, side: Side, label: &str, id: ChannelId) -> bool {
+        let reliable = match label {
+            RELIABLE => true,
+            LOSSY => false,
+            _ => return false,
+        };
+        if side == Side::Publisher {
+            self.incoming.insert(id, reliable);
+        }
+        if side != self.down_side() {
+            return false;
+        }
+        let both = |peer: &Self| [peer.reliable, peer.lossy].into_iter().all(|c| c.is_some_and(|c| c.open));
+        let before = both(self);
+        let channel = if reliable { &mut self.reliable } else { &mut self.lossy };
+        channel.get_or_insert(Channel { id, open: false }).open = true;
+        !before && both(self)
+    }
+
+    /// The channel to the client, once it is open.
+    fn channel(&self, reliable: bool) -> Option<ChannelId> {
+        let channel = if reliable { self.reliable } else { self.lossy };
+        channel.filter(|channel| channel.open).map(|channel| channel.id)
+    }
+
+    /// Sends a message. `false` if the peer is too slow and must be given up.
+    pub(super) fn send_data(&mut self, reliable: bool, payload: &Arc<[u8]>) -> bool {
+        if !reliable {
+            // Lossy means just that.
+            if let Some(lossy) = self.channel(false) {
+                let _ = self.connection(Side::Subscriber).transport.send_data(lossy, payload);
+            }
+            return true;
+        }
+        if self.waiting_bytes + payload.len() > MAX_WAITING {
+            return false;
+        }
+        self.waiting_bytes += payload.len();
+        self.waiting.push_back(payload.clone());
+        self.flush_data();
+        true
+    }
+
+    /// Sends what waits, as far as the client takes it.
+    pub(super) fn flush_data(&mut self) {
+        let Some(reliable) = self.channel(true) else { return };
+        while let Some(payload) = self.waiting.pop_front() {
+            let transport = &mut self.connection(Side::Subscriber).transport;
+            if transport.send_data(reliable, &payload) == DataSent::Full {
+                self.waiting.push_front(payload);
+                return;
+            }
+            self.waiting_bytes -= payload.len();
+        }
+    }
+
+    pub(super) fn has_waiting_data(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// A path on which the client proved to be: packets go there, unless reports already showed another.
+    pub(super) fn nominated(&mut self, path: Path) {
+        self.egress.set_path(path);
+    }
+}

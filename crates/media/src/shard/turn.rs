@@ -1,0 +1,491 @@
+//! What a shard does in a turn: commands, packets, ticks, and the burial of lost peers.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use super::peer::{MAX_STREAMS, Peer, Uplink};
+use super::{
+    Command, Event, EventKind, Failure, LEVELS, PublishUpdate, Published, QUALITY_INTERVAL, Quality, Route,
+    Shard, ShardConfig, Side, UNREACHABLE_FOR, due,
+};
+use crate::downtrack::{DownConfig, Target};
+use crate::egress::Request;
+use crate::ids::SourceKey;
+use crate::ingest::{RawPacket, Source};
+use crate::sending::Path;
+use crate::transport::{Remote, TransportError, TransportEvent};
+
+impl Shard {
+    /// Runs `turn` so that a panic in it ends this peer and no other: the peer is dropped whole.
+    pub(super) fn guarded<T>(&mut self, peer: usize, turn: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        let turn = catch_unwind(AssertUnwindSafe(|| turn(self)));
+        if turn.is_err() {
+            self.lost.push((peer, Failure::Panic));
+        }
+        turn.ok()
+    }
+
+    pub(super) fn command(&mut self, now: Instant, command: Command) {
+        let peer = match &command {
+            Command::AddPeer { .. }
+            | Command::RemoveSource { .. }
+            | Command::MuteSource { .. }
+            | Command::SendData { .. } => None,
+            Command::RemovePeer { peer }
+            | Command::Publish { peer, .. }
+            | Command::Connect { peer, .. }
+            | Command::AddSource { peer, .. }
+            | Command::AddDown { peer, .. }
+            | Command::RemoveDown { peer, .. }
+            | Command::SetDown { peer, .. } => match self.by_handle.get(peer) {
+                Some(index) => Some(*index),
+                // Already lost; the room will hear of it.
+                None => return,
+            },
+        };
+        match (command, peer) {
+            (Command::AddPeer { peer, room, connections }, _) => {
+                let ShardConfig { local, certificate, .. } = &self.config;
+                let index = self.peers.insert(Peer::new(now, peer, room, connections, certificate, local));
+                self.by_handle.insert(peer, index);
+                for side in self.peers[index].sides() {
+                    let ufrag = self.peers[index].connection(side).credentials.ufrag.as_bytes().into();
+                    self.by_ufrag.insert(ufrag, Route { peer: index, side });
+                }
+            }
+            (Command::RemovePeer { .. }, Some(index)) => self.remove_peer(now, index),
+            (Command::Publish { update, .. }, Some(index)) => {
+                self.guarded(index, |shard| shard.publish(now, index, update));
+            }
+            (Command::Connect { remote, .. }, Some(index)) => {
+                self.guarded(index, |shard| shard.connect(now, index, &remote));
+            }
+            (Command::AddSource { source, mid, muted, .. }, Some(index)) => {
+                self.add_source(index, source, mid, muted);
+            }
+            (Command::RemoveSource { source }, _) => self.remove_source(source),
+            (Command::MuteSource { source, muted }, _) => self.mute_source(source, muted),
+            (Command::AddDown { config, .. }, Some(index)) => self.add_down(now, index, config),
+            (Command::RemoveDown { key, .. }, Some(index)) => {
+                if let Some((track, source)) = self.peers[index].egress.remove(key)
+                    && let Some(published) = self.published_mut(source)
+                {
+                    published.subscribers.retain(|own| *own != (index, track));
+                }
+            }
+            (Command::SetDown { key, wanted, .. }, Some(index)) => {
+                if let Some(track) = self.peers[index].egress.by_key(key) {
+                    track.set_wanted(wanted);
+                }
+                self.ask_for_keyframes(now, index);
+            }
+            (Command::SendData { peers, reliable, payload }, _) => {
+                for handle in peers {
+                    let Some(index) = self.by_handle.get(&handle).copied() else { continue };
+                    self.guarded(index, |shard| {
+                        if !shard.peers[index].send_data(reliable, &payload) {
+                            shard.lost.push((index, Failure::SlowData));
+                        }
+                        let side = shard.peers[index].down_side();
+                        shard.drain(now, Route { peer: index, side });
+                    });
+                }
+            }
+            (_, None) => {}
+        }
+    }
+
+    fn published_mut(&mut self, source: SourceKey) -> Option<&mut Published> {
+        self.published.get_mut(*self.by_source.get(&source)?)
+    }
+
+    fn publish(&mut self, now: Instant, index: usize, update: PublishUpdate) {
+        let peer = &mut self.peers[index];
+        let transport = &mut peer.publisher.transport;
+        transport.set_extensions(&update.extensions);
+        let handled = match &update.remote {
+            Some(remote) => transport.set_remote(remote),
+            None => Ok(()),
+        };
+        if update.data {
+            transport.start_sctp(false);
+        }
+        for mid in &update.remove {
+            transport.remove(mid);
+        }
+        if !update.declare.is_empty() || !update.remove.is_empty() {
+            peer.streams.clear();
+        }
+        for media in update.declare {
+            transport.declare(media);
+        }
+        self.drain_or_lose(now, Route { peer: index, side: Side::Publisher }, handled);
+    }
+
+    fn connect(&mut self, now: Instant, index: usize, remote: &Remote) {
+        let peer = &mut self.peers[index];
+        peer.we_are_client = remote.we_are_client;
+        let transport = &mut peer.connection(Side::Subscriber).transport;
+        let handled = transport.set_remote(remote);
+        transport.start_sctp(remote.we_are_client);
+        self.drain_or_lose(now, Route { peer: index, side: Side::Subscriber }, handled);
+    }
+
+    fn add_source(&mut self, index: usize, key: SourceKey, mid: String, muted: bool) {
+        let peer = &mut self.peers[index];
+        let Some(media) = peer.publisher.transport.declared(&mid) else { return };
+        let mut source = Source::new(key, media.kind, media.rids.len());
+        source.muted = muted;
+        let published = self.published.insert(Published {
+            source,
+            peer: index,
+            mid: mid.clone(),
+            subscribers: Vec::new(),
+            level: 0.0,
+            packets_seen: 0,
+        });
+        self.by_source.insert(key, published);
+        peer.streams.clear();
+        peer.uplinks.insert(mid, Uplink { source: published });
+    }
+
+    fn remove_source(&mut self, key: SourceKey) {
+        let Some(index) = self.by_source.remove(&key) else { return };
+        let published = self.published.remove(index);
+        if let Some(peer) = self.peers.get_mut(published.peer) {
+            peer.uplinks.retain(|_, uplink| uplink.source != index);
+            peer.streams.retain(|_, (source, _)| *source != index);
+        }
+        // The tracks at the subscribers stay, silent, until the room removes them.
+    }
+
+    fn mute_source(&mut self, key: SourceKey, muted: bool) {
+        let Some(index) = self.by_source.get(&key).copied() else { return };
+        let published = &mut self.published[index];
+        published.source.muted = muted;
+        for (peer, track) in &published.subscribers {
+            if let Some(track) = self.peers.get_mut(*peer).and_then(|peer| peer.egress.track(*track)) {
+                track.stop();
+            }
+        }
+    }
+
+    fn add_down(&mut self, now: Instant, index: usize, config: DownConfig) {
+        let source = config.source;
+        let Some(published) = self.by_source.get(&source).copied() else { return };
+        if let Some(track) = self.peers[index].egress.add(config) {
+            self.published[published].subscribers.push((index, track));
+            self.ask_for_keyframes(now, index);
+        }
+    }
+
+    /// Takes what the connection has to say and to send; an error ends the peer.
+    pub(super) fn drain_or_lose(&mut self, now: Instant, route: Route, handled: Result<(), TransportError>) {
+        if let Err(error) = handled {
+            tracing::debug!(%error, side = ?route.side, "A connection has failed");
+            self.lost.push((route.peer, Failure::Protocol));
+            return;
+        }
+        self.drain(now, route);
+    }
+
+    fn drain(&mut self, now: Instant, route: Route) {
+        loop {
+            let connection = self.peers[route.peer].connection(route.side);
+            match connection.transport.poll(now, &mut self.queue) {
+                Ok(Some(event)) => self.transport_event(now, route, event),
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::debug!(%error, side = ?route.side, "A connection has failed");
+                    self.lost.push((route.peer, Failure::Protocol));
+                    return;
+                }
+            }
+        }
+        let connection = self.peers[route.peer].connection(route.side);
+        let deadline = connection.transport.deadline();
+        if connection.timer != Some(deadline) {
+            if let Some(old) = connection.timer.replace(deadline) {
+                self.timers.remove(&(old, route.peer, route.side));
+            }
+            self.timers.insert((deadline, route.peer, route.side));
+        }
+    }
+
+    fn transport_event(&mut self, now: Instant, route: Route, event: TransportEvent) {
+        let peer = &mut self.peers[route.peer];
+        match event {
+            TransportEvent::Packet { ssrc, packet } => self.packet(now, route.peer, ssrc, packet),
+            TransportEvent::Clock { mid, rid, anchor } => {
+                let Some(uplink) = peer.uplinks.get(&mid) else { return };
+                let layer = rid.and_then(|rid| peer.publisher.transport.layer_of(&mid, &rid)).unwrap_or(0);
+                if let Some(layer) = self.published[uplink.source].source.layers.get_mut(layer) {
+                    layer.clock = Some(anchor);
+                }
+            }
+            TransportEvent::Connected => {
+                let connection = peer.connection(route.side);
+                connection.connected = true;
+                if let Some(keys) = connection.transport.take_keys()
+                    && route.side == peer.down_side()
+                {
+                    let we_are_client = peer.we_are_client;
+                    peer.egress.set_keys(&keys, we_are_client);
+                }
+                self.emit(route.peer, EventKind::Connected(route.side));
+            }
+            TransportEvent::Reachable(reachable) => {
+                peer.connection(route.side).unreachable_since = (!reachable).then_some(now);
+            }
+            TransportEvent::Closed => self.lost.push((route.peer, Failure::Closed)),
+            TransportEvent::Reports { ssrc } => {
+                if route.side == peer.down_side() && !peer.egress.reserve(ssrc) {
+                    self.lost.push((route.peer, Failure::Protocol));
+                }
+            }
+            TransportEvent::ChannelOpen { label, channel } => {
+                if peer.channel_open(route.side, &label, channel) {
+                    peer.flush_data();
+                    self.emit(route.peer, EventKind::ChannelsOpen);
+                }
+            }
+            TransportEvent::Data { channel, bytes } => {
+                if route.side == Side::Publisher
+                    && let Some(reliable) = peer.incoming.get(&channel).copied()
+                    && peer.data_budget.spend(now, bytes.len())
+                {
+                    self.emit(route.peer, EventKind::Data { reliable, payload: bytes });
+                }
+            }
+        }
+    }
+
+    /// A packet of a published track: into its ring, and to everybody who is to have it.
+    fn packet(&mut self, now: Instant, index: usize, ssrc: u32, raw: RawPacket) {
+        let peer = &mut self.peers[index];
+        let (source, layer) = match peer.streams.get(&ssrc) {
+            Some(known) => *known,
+            None => {
+                // m-line and layer stand in the first packets only; str0m remembers them.
+                let Some((mid, layer)) = peer.publisher.transport.stream_of(ssrc) else { return };
+                let Some(uplink) = peer.uplinks.get(&mid) else { return };
+                if peer.streams.len() >= MAX_STREAMS {
+                    return;
+                }
+                let found = (uplink.source, layer.unwrap_or(0));
+                peer.streams.insert(ssrc, found);
+                found
+            }
+        };
+        let Self { published, peers, queue, lost, .. } = self;
+        let Published { source, subscribers, .. } = &mut published[source];
+        let Some(sequence) = source.push(now, layer, raw).map(|packet| packet.sequence) else { return };
+        let source = &*source;
+        let Some(packet) = source.layers[layer].ring.get(sequence) else { return };
+        for (peer, track) in subscribers.iter() {
+            let forwarded = catch_unwind(AssertUnwindSafe(|| {
+                peers[*peer].egress.forward(now, *track, layer, packet, source, queue);
+            }));
+            if forwarded.is_err() {
+                lost.push((*peer, Failure::Panic));
+            }
+        }
+    }
+
+    /// A report of a subscriber. Returns whether it is really the client's.
+    pub(super) fn handle_report(&mut self, now: Instant, index: usize, path: Path, datagram: &[u8]) -> bool {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        scratch.extend_from_slice(datagram);
+        let requests = self.peers[index].egress.handle_rtcp(now, path, &mut scratch);
+        self.scratch = scratch;
+        let Some(requests) = requests else { return false };
+        for request in requests {
+            match request {
+                Request::Keyframe { source, layer } => {
+                    if let Some(published) = self.published_mut(source) {
+                        published.source.want_keyframe(layer);
+                    }
+                    self.send_keyframe_requests(now, source);
+                }
+                Request::Repeat { track, source, sequence } => {
+                    let Some(published) = self.by_source.get(&source) else { continue };
+                    let Self { published: all, peers, queue, .. } = self;
+                    peers[index].egress.repeat(now, track, sequence, &all[*published].source, queue);
+                }
+            }
+        }
+        true
+    }
+
+    /// Asks for the key frames that this peer's tracks wait for.
+    fn ask_for_keyframes(&mut self, now: Instant, index: usize) {
+        let Self { published, peers, by_source, .. } = self;
+        let mut asked = Vec::new();
+        for (_, track) in peers[index].egress.tracks() {
+            let key = track.config.source;
+            let Some(published) = by_source.get(&key).map(|source| &mut published[*source]) else { continue };
+            let target = Target::of(now, &published.source, track.config.wanted);
+            if track.needs_keyframe(now, target) {
+                published.source.want_keyframe(target.layer);
+                asked.push(key);
+            }
+        }
+        for source in asked {
+            self.send_keyframe_requests(now, source);
+        }
+    }
+
+    /// Passes on the key frame requests of a track that its throttle lets through.
+    fn send_keyframe_requests(&mut self, now: Instant, source: SourceKey) {
+        let Some(index) = self.by_source.get(&source).copied() else { return };
+        let published = &mut self.published[index];
+        let due: Vec<usize> = published.source.due_keyframes(now).collect();
+        if due.is_empty() {
+            return;
+        }
+        let (peer, mid) = (published.peer, published.mid.clone());
+        self.guarded(peer, |shard| {
+            let transport = &mut shard.peers[peer].publisher.transport;
+            for layer in due {
+                transport.request_keyframe(&mid, layer);
+            }
+            let handled = transport.handle_timeout(now);
+            shard.drain_or_lose(now, Route { peer, side: Side::Publisher }, handled);
+        });
+    }
+
+    /// Everything that is looked after now and then.
+    pub(super) fn tick(&mut self, now: Instant) {
+        let peers: Vec<usize> = self.peers.iter().map(|(index, _)| index).collect();
+        for index in &peers {
+            self.guarded(*index, |shard| shard.tick_peer(now, *index));
+        }
+        let waiting = self.published.iter().filter(|(_, p)| p.source.has_wanted_keyframes());
+        let waiting: Vec<SourceKey> = waiting.map(|(_, published)| published.source.key).collect();
+        for source in waiting {
+            self.send_keyframe_requests(now, source);
+        }
+        if due(&mut self.next_levels, now, LEVELS) {
+            self.report_levels();
+        }
+        if due(&mut self.next_quality, now, QUALITY_INTERVAL) {
+            for index in peers {
+                self.report_quality(now, index);
+            }
+        }
+    }
+
+    fn tick_peer(&mut self, now: Instant, index: usize) {
+        self.ask_for_keyframes(now, index);
+        let Self { published, peers, by_source, queue, .. } = self;
+        let peer = &mut peers[index];
+        let clock = |source: SourceKey, layer: usize| {
+            published.get(*by_source.get(&source)?)?.source.layers.get(layer)?.clock
+        };
+        peer.egress.send_reports(now, clock, queue);
+        let gone =
+            |at: Option<Instant>| at.is_some_and(|at| now.saturating_duration_since(at) >= UNREACHABLE_FOR);
+        if peer.sides().any(|side| gone(peer.connection(side).unreachable_since)) {
+            self.lost.push((index, Failure::Unreachable));
+            return;
+        }
+        if peer.has_waiting_data() {
+            peer.flush_data();
+            let side = peer.down_side();
+            self.drain(now, Route { peer: index, side });
+        }
+    }
+
+    fn report_levels(&mut self) {
+        let mut changed: Vec<(usize, SourceKey, f32)> = Vec::new();
+        for (_, published) in &mut self.published {
+            let level = if published.source.muted { 0.0 } else { published.source.level.take() };
+            if (level - published.level).abs() > f32::EPSILON {
+                published.level = level;
+                changed.push((published.peer, published.source.key, level));
+            }
+        }
+        for (peer, source, level) in changed {
+            self.emit(peer, EventKind::Levels(vec![(source, level)]));
+        }
+    }
+
+    fn report_quality(&mut self, now: Instant, index: usize) {
+        let Some(peer) = self.peers.get_mut(index) else { return };
+        let mut quality = Quality { rtt: peer.egress.rtt.unwrap_or_default(), ..Quality::default() };
+        for (_, track) in peer.egress.tracks() {
+            quality.receiving |= track.has_sent();
+            if let Some((loss, jitter)) = track.remote.take() {
+                let rate = f64::from(track.config.clock_rate());
+                let jitter = Duration::from_secs_f64(f64::from(jitter) / rate);
+                quality.down_loss = quality.down_loss.max(f32::from(loss) / 256.0);
+                quality.down_jitter = quality.down_jitter.max(jitter);
+            }
+        }
+        for uplink in peer.uplinks.values() {
+            let Some(published) = self.published.get_mut(uplink.source) else { continue };
+            let packets = published.source.layers.iter().map(|layer| layer.packets).sum();
+            let arrived = packets > std::mem::replace(&mut published.packets_seen, packets);
+            let live = published.source.layers.iter().any(|layer| layer.is_live(now));
+            if !published.source.muted {
+                quality.publishing = true;
+                quality.arriving |= arrived || live;
+            }
+        }
+        self.emit(index, EventKind::Quality(quality));
+    }
+
+    fn emit(&mut self, index: usize, kind: EventKind) {
+        if let Some(peer) = self.peers.get(index) {
+            self.events.push_back(Event { room: peer.room, peer: peer.handle, kind });
+        }
+    }
+
+    /// Removes the peers that were lost in this turn and tells their rooms.
+    pub(super) fn bury(&mut self, now: Instant) {
+        while let Some((index, failure)) = self.lost.pop() {
+            if self.peers.contains(index) {
+                self.emit(index, EventKind::Failed(failure));
+                self.remove_peer(now, index);
+            }
+        }
+    }
+
+    fn remove_peer(&mut self, now: Instant, index: usize) {
+        let farewell = |shard: &mut Self, side: Side| {
+            let transport = &mut shard.peers[index].connection(side).transport;
+            transport.close();
+            // What it still says is of no use to anybody, but the client should hear it.
+            for _ in 0..16 {
+                match transport.poll(now, &mut shard.queue) {
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(_) => break,
+                }
+            }
+        };
+        for side in self.peers[index].sides() {
+            let _ = catch_unwind(AssertUnwindSafe(|| farewell(self, side)));
+        }
+        let mut peer = self.peers.remove(index);
+        self.by_handle.remove(&peer.handle);
+        for side in peer.sides() {
+            let connection = peer.connection(side);
+            self.by_ufrag.remove(connection.credentials.ufrag.as_bytes());
+            if let Some(timer) = connection.timer {
+                self.timers.remove(&(timer, index, side));
+            }
+            for path in self.paths.remove(&(index, side)).unwrap_or_default() {
+                self.by_path.remove(&path);
+            }
+        }
+        let own: Vec<SourceKey> =
+            self.published.iter().filter(|(_, p)| p.peer == index).map(|(_, p)| p.source.key).collect();
+        for source in own {
+            self.remove_source(source);
+        }
+        for (_, published) in &mut self.published {
+            published.subscribers.retain(|(peer, _)| *peer != index);
+        }
+    }
+}

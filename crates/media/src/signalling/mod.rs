@@ -1,0 +1,10 @@
+//! LiveKit's signalling: what comes with the first HTTP request, and the messages on the WebSocket.
+
+mod join;
+mod wire;
+
+pub use join::{
+    JoinError, JoinParams, MAX_ATTRIBUTES_LEN, MAX_METADATA_LEN, Opening, authorize, fuzz_request, grant_of,
+    permission_of,
+};
+pub use wire::{Format, Incoming, MAX_MESSAGE_LEN, WireError, decode, encode, fuzz};

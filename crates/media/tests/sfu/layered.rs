@@ -1,0 +1,193 @@
+//! A camera whose only stream has layers inside, and what its packets carry.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use str0m::Rtc;
+use str0m::media::Mid;
+use str0m::rtp::{ExtensionSerializer, ExtensionValues, RtpWrite};
+
+use crate::source::FRAME;
+use crate::svc::{Encoder, Frame, Mode};
+
+/// Codecs that such a stream may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Codec {
+    Vp9,
+    Av1,
+}
+
+impl Codec {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Vp9 => "vp9",
+            Self::Av1 => "av1",
+        }
+    }
+
+    fn payload_type(self) -> u8 {
+        match self {
+            Self::Vp9 => 98,
+            Self::Av1 => 35,
+        }
+    }
+}
+
+/// The camera.
+pub(crate) struct LayeredCamera {
+    encoder: Encoder,
+    codec: Codec,
+    /// Whether packets say which frames they need.
+    with_dependencies: bool,
+    sequence: u64,
+    timestamp: u32,
+    picture: u16,
+    tl0: u8,
+    pub(crate) key: bool,
+    /// The dependency descriptors that were sent, by frame and packet.
+    pub(crate) sent: HashMap<(u64, u8), Vec<u8>>,
+}
+
+impl LayeredCamera {
+    pub(crate) fn new(codec: Codec, mode: Mode, with_dependencies: bool) -> Self {
+        Self {
+            encoder: Encoder::new(mode, 65_500),
+            codec,
+            with_dependencies,
+            sequence: 7_000,
+            timestamp: 0x7654_3210,
+            picture: 100,
+            tl0: 9,
+            key: true,
+            sent: HashMap::new(),
+        }
+    }
+
+    /// Sends a picture; two packets for each frame.
+    pub(crate) fn send(&mut self, at: Instant, rtc: &mut Rtc, mid: Mid) {
+        let frames = self.encoder.picture(std::mem::take(&mut self.key));
+        if frames.first().is_some_and(|frame| frame.temporal == 0) {
+            self.tl0 = self.tl0.wrapping_add(1);
+        }
+        let mut api = rtc.direct_api();
+        let stream = api.stream_tx_by_mid(mid, None).expect("negotiated");
+        for frame in frames {
+            for part in 0..2 {
+                let (starts, ends) = (part == 0, part == 1);
+                let mut payload = self.descriptor(&frame, starts, ends);
+                let piece =
+                    Piece { number: frame.number, spatial: frame.spatial, temporal: frame.temporal, part };
+                piece.write(&mut payload);
+                let mut ext_vals = ExtensionValues::default();
+                if self.with_dependencies {
+                    let value = self.encoder.descriptor(&frame, starts, ends);
+                    self.sent.insert((frame.number, part), value.clone());
+                    ext_vals.user_values.set(Dependency(value));
+                }
+                let packet = RtpWrite::new(
+                    self.codec.payload_type().into(),
+                    self.sequence.into(),
+                    self.timestamp,
+                    at,
+                    payload,
+                );
+                let marker = ends && frame.last;
+                stream.write_rtp(packet.marker(marker).nackable(true).ext_vals(ext_vals));
+                self.sequence += 1;
+            }
+        }
+        self.picture += 1;
+        self.timestamp = self.timestamp.wrapping_add(90 * FRAME.as_millis() as u32);
+    }
+
+    /// What the codec itself says before its content (RFC 9628 §4.2, AV1 RTP specification §4.4).
+    fn descriptor(&self, frame: &Frame, starts: bool, ends: bool) -> Vec<u8> {
+        match self.codec {
+            Codec::Vp9 => {
+                let [high, low] = (self.picture | 0x8000).to_be_bytes();
+                let first = 0xa0
+                    | if frame.key { 0 } else { 0x40 }
+                    | if starts { 8 } else { 0 }
+                    | if ends { 4 } else { 0 };
+                // No picture needs an earlier one of a higher temporal layer.
+                let layers = frame.temporal << 5 | 0x10 | frame.spatial << 1;
+                let inter_layer = u8::from(frame.key && frame.spatial > 0);
+                vec![first, high, low, layers | inter_layer, self.tl0]
+            }
+            Codec::Av1 => vec![if frame.key && frame.spatial == 0 && starts { 0x18 } else { 0x10 }, 0x32],
+        }
+    }
+}
+
+/// A packet of such a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// Number of the frame; counts over all layers.
+    pub(crate) number: u64,
+    pub(crate) spatial: u8,
+    pub(crate) temporal: u8,
+    /// The second part is the last.
+    pub(crate) part: u8,
+}
+
+const MARK: &[u8] = b"LAYERED";
+const LEN: usize = 300;
+
+impl Piece {
+    fn write(&self, payload: &mut Vec<u8>) {
+        payload.extend_from_slice(MARK);
+        payload.extend_from_slice(&self.number.to_be_bytes());
+        payload.extend_from_slice(&[self.spatial, self.temporal, self.part]);
+        payload.resize(LEN, 0x33);
+    }
+
+    /// Reads it back; `None` for what is something else, or was damaged.
+    pub(crate) fn parse(payload: &[u8]) -> Option<Self> {
+        let at = payload.windows(MARK.len()).take(12).position(|window| window == MARK)?;
+        let [n1, n2, n3, n4, n5, n6, n7, n8, spatial, temporal, part, rest @ ..] =
+            &payload[at + MARK.len()..]
+        else {
+            return None;
+        };
+        let whole = rest.iter().all(|byte| *byte == 0x33);
+        whole.then_some(Self {
+            number: u64::from_be_bytes([*n1, *n2, *n3, *n4, *n5, *n6, *n7, *n8]),
+            spatial: *spatial,
+            temporal: *temporal,
+            part: *part,
+        })
+    }
+}
+
+/// The dependency descriptor among the values of a packet's header extensions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Dependency(pub(crate) Vec<u8>);
+
+/// Carries it as it is.
+#[derive(Debug)]
+pub(crate) struct DependencySerializer;
+
+impl ExtensionSerializer for DependencySerializer {
+    fn write_to(&self, buf: &mut [u8], values: &ExtensionValues) -> usize {
+        let Some(Dependency(value)) = values.user_values.get() else { return 0 };
+        buf[..value.len()].copy_from_slice(value);
+        value.len()
+    }
+
+    fn parse_value(&self, buf: &[u8], values: &mut ExtensionValues) -> bool {
+        values.user_values.set(Dependency(buf.to_vec()));
+        true
+    }
+
+    fn is_video(&self) -> bool {
+        true
+    }
+
+    fn is_audio(&self) -> bool {
+        false
+    }
+
+    fn requires_two_byte_form(&self, values: &ExtensionValues) -> bool {
+        values.user_values.get().is_some_and(|Dependency(value)| value.len() > 16)
+    }
+}

@@ -1,0 +1,65 @@
+// Chromium with fake devices, and a page with livekit-client in it.
+import { readFileSync } from 'node:fs';
+import http from 'node:http';
+import { chromium } from 'playwright-core';
+
+const client = readFileSync(new URL('../node_modules/livekit-client/dist/livekit-client.umd.js', import.meta.url));
+const page = readFileSync(new URL('./page.html', import.meta.url));
+
+/** Serves the test page on a free loopback port. */
+export function servePage() {
+  const server = http.createServer((request, response) => {
+    const script = request.url.endsWith('.js');
+    response.writeHead(200, { 'content-type': script ? 'text/javascript' : 'text/html' });
+    response.end(script ? client : page);
+  });
+  return new Promise((resolve) => {
+    server.listen(0, '127.0.0.1', () =>
+      resolve({
+        url: `http://127.0.0.1:${server.address().port}/`,
+        stop: () => new Promise((done) => server.close(done)),
+      }),
+    );
+  });
+}
+
+/** A browser; capture is 640×360 at 15 frames a second. */
+export function launch() {
+  return chromium.launch({
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    args: [
+      '--headless=new',
+      '--no-sandbox',
+      '--use-fake-device-for-media-stream',
+      '--use-fake-ui-for-media-stream',
+      '--autoplay-policy=no-user-gesture-required',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+      '--no-first-run',
+      '--disable-features=WebRtcHideLocalIpsWithMdns',
+    ],
+  });
+}
+
+/** Opens the page in a context of its own. */
+export async function person(browser, url) {
+  const context = await browser.newContext({ permissions: ['camera', 'microphone'] });
+  const tab = await context.newPage();
+  tab.on('pageerror', (error) => console.error('page error:', error.message));
+  if (process.env.DEBUG_PAGE) tab.on('console', (message) => console.error('page:', message.text()));
+  await tab.goto(url);
+  return tab;
+}
+
+/** Waits until `check` gives something true; fails after `seconds` with what it gave last. */
+export async function until(what, check, seconds = 20) {
+  const end = Date.now() + seconds * 1000;
+  let last;
+  while (Date.now() < end) {
+    last = await check();
+    if (last && last.ok !== false) return last;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  throw new Error(`${what} did not happen within ${seconds} s; last: ${JSON.stringify(last)}`);
+}

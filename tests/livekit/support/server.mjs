@@ -1,0 +1,26 @@
+// The real binary with a key for outside callers: rooms of theirs are no meetings.
+import { AccessToken } from 'livekit-server-sdk';
+import { launch } from '../../peers/launch.mjs';
+
+export const KEY = 'outside';
+export const SECRET = 'a-secret-of-at-least-32-characters';
+
+/** A running server; `stop()` drains it. */
+export async function startServer() {
+  const server = await launch({ broker: 'own', media: 'own', env: { PLENUM_MEDIA__KEYS: `${KEY}: ${SECRET}` } });
+  return {
+    url: server.url.replace('http', 'ws'),
+    http: server.url,
+    udp: Number(server.settings.PLENUM_MEDIA__UDP_PORT),
+    tcp: Number(server.settings.PLENUM_MEDIA__TCP_PORT),
+    logs: () => server.logs(),
+    stop: () => server.close(),
+  };
+}
+
+/** A token that lets `identity` join `room`. */
+export async function token(room, identity, grant = {}, options = {}) {
+  const access = new AccessToken(KEY, SECRET, { identity, ttl: 600, ...options });
+  access.addGrant({ roomJoin: true, room, ...grant });
+  return access.toJwt();
+}
