@@ -33,8 +33,17 @@ interface Fixtures {
   people: People;
 }
 
-/** What a console may say without anything being wrong: the browser reports a server that is away by itself. */
-const HARMLESS = [/net::ERR_/, /WebSocket connection to/, /Failed to load resource/, /status of (401|403|404|410|503)/];
+/**
+ * What a console may say without anything being wrong: the browser reports by itself that a server is away, and that a
+ * library wrote to a connection which had just closed.
+ */
+const HARMLESS = [
+  /net::ERR_/,
+  /WebSocket connection to/,
+  /WebSocket is already in CLOSING or CLOSED state/,
+  /Failed to load resource/,
+  /status of (401|403|404|410|503)/,
+];
 
 /** Opens browsers' pages for people and watches what they do. */
 export class People {
