@@ -40,18 +40,55 @@ for (const connections of ['one connection', 'two connections']) {
     });
   }
 
-  for (const scenario of ['full-reconnect', 'signal-reconnect']) {
-    test(`after ${scenario} the call goes on, ${connections}`, async () => {
+  // livekit-client's test hooks: what it does to itself or asks the server to do, and whether the session goes on.
+  const scenarios = {
+    'signal-reconnect': 'goes on',
+    'disconnect-signal-on-resume': 'goes on',
+    'disconnect-signal-on-resume-no-messages': 'goes on',
+    'full-reconnect': 'begins anew',
+    'resume-reconnect': 'begins anew',
+    'node-failure': 'begins anew',
+    migration: 'begins anew',
+    'leave-full-reconnect': 'begins anew',
+  };
+  for (const [scenario, outcome] of Object.entries(scenarios)) {
+    test(`after ${scenario} the session ${outcome}, ${connections}`, async () => {
       const [alice, bob] = [await join(scenario, 'alice'), await join(scenario, 'bob')];
       await sees(bob, 'alice');
+      await sees(alice, 'bob');
+      const session = (tab, who) =>
+        tab.evaluate((who) => [room.localParticipant.sid, room.remoteParticipants.get(who)?.getTrackPublication('camera')?.trackSid], who);
+      const events = (tab, ...kinds) => tab.evaluate((kinds) => window.events.filter(({ kind }) => kinds.includes(kind)), kinds);
+      const [before, seen] = [await session(alice, 'bob'), await session(bob, 'alice')];
+      const [track] = await alice.evaluate(() => [...room.localParticipant.videoTrackPublications.values()].map((p) => p.trackSid));
       await alice.evaluate((scenario) => room.simulateScenario(scenario), scenario);
-      await until('alice is back', () => alice.evaluate(() => window.events.some(({ kind }) => kind === 'reconnected')));
+      await until('alice is back', async () => (await events(alice, 'reconnected')).length > 0);
       await sees(bob, 'alice');
       await sees(alice, 'bob');
       assert.equal(await bob.evaluate(() => room.remoteParticipants.size), 1, 'without a ghost');
+      if (outcome === 'goes on') {
+        assert.deepEqual([await session(alice, 'bob'), await session(bob, 'alice')], [before, seen], 'the same session and tracks');
+        assert.deepEqual(await events(bob, 'left', 'unsubscribed'), [], 'the other one has noticed nothing');
+        assert.equal(await alice.evaluate(() => room.localParticipant.getTrackPublication('camera').trackSid), track);
+      } else {
+        assert.notEqual((await session(alice, 'bob'))[0], before[0]);
+        assert.equal((await events(bob, 'left')).length, 1);
+      }
       await leave(alice, bob);
     });
   }
+
+  test(`a simulated speaker is shown and a simulated leave ends the session, ${connections}`, async () => {
+    const [alice, bob] = [await join('hooks', 'alice'), await join('hooks', 'bob')];
+    await sees(bob, 'alice');
+    await alice.evaluate(() => room.simulateScenario('speaker'));
+    const shown = () => bob.evaluate(() => window.events.some(({ kind, who }) => kind === 'speakers' && who?.includes('alice')));
+    await until('bob sees alice speak', shown);
+    await alice.evaluate(() => room.simulateScenario('server-leave'));
+    await until('alice is out', () => alice.evaluate(() => window.events.some(({ kind }) => kind === 'disconnected')));
+    await until('bob sees her go', () => bob.evaluate(() => room.remoteParticipants.size === 0));
+    await leave(alice, bob);
+  });
 
   test(`a client without UDP sees and is seen over TCP, ${connections}`, async () => {
     const tcpOnly = () => {
@@ -78,6 +115,24 @@ for (const connections of ['one connection', 'two connections']) {
     await leave(alice, bob);
   });
 }
+
+test('who cannot go on is told to come again', async () => {
+  const expected = { action: 2, reason: 6 };
+  const told = async (room, query) => {
+    const client = new SignalClient(server.url, await token(room, 'alice'), { reconnect: '1', ...query });
+    const { action, reason } = await client.hears('leave');
+    assert.deepEqual(client.kinds(), ['leave'], 'and nothing else');
+    await client.closed;
+    return { action, reason };
+  };
+  assert.deepEqual(await told('nowhere', {}), expected, 'a room that is not there');
+  const alice = new SignalClient(server.url, await token('resuming', 'alice'));
+  const { participant } = await alice.hears('join');
+  assert.deepEqual(await told('resuming', { sid: 'PA_other' }), expected, 'somebody else');
+  assert.deepEqual(await told('resuming', { sid: participant.sid }), expected, 'no connection to go on with');
+  assert.equal(alice.socket.readyState, 1, 'the session itself is not touched by any of it');
+  await alice.close();
+});
 
 test('a fresh token comes at once and with each change, says what holds now, and opens the room', async () => {
   const alice = new SignalClient(server.url, await token('fresh', 'alice', { canPublish: true }, { metadata: 'first' }));

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use livekit_protocol::signal_request::Message as Request;
-use plenum_media::ids::{NodeId, PeerHandle, RoomId, RoomName};
+use plenum_media::ids::{Identity, NodeId, PeerHandle, RoomId, RoomName};
 use plenum_media::room::{
     ApiCall, ApiError, ApiReply, Command, Effect, Moment, Room, RoomOptions, ServerFacts,
 };
@@ -28,12 +28,29 @@ const INBOX: usize = 1_024;
 /// To a room.
 #[derive(Debug)]
 pub(crate) enum RoomMessage {
-    Join { params: Box<JoinParams>, outbox: Outbox, admitted: oneshot::Sender<PeerHandle> },
-    Signal { peer: PeerHandle, request: Box<Request> },
-    SignalClosed { peer: PeerHandle },
+    Join { params: Box<JoinParams>, outbox: Outbox, admitted: oneshot::Sender<Seat> },
+    /// Somebody goes on as the participant `sid`, if there is one to go on as.
+    Resume { identity: Identity, sid: String, outbox: Outbox, admitted: oneshot::Sender<Seat> },
+    Signal { seat: Seat, request: Box<Request> },
+    SignalClosed { seat: Seat },
     Media(shard::Event),
     Api { call: Box<ApiCall>, reply: oneshot::Sender<Result<ApiReply, ApiError>> },
     Drain,
+}
+
+/// A participant's signal connection. A resumed session has a new one, and what comes on an earlier one counts no
+/// more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seat {
+    peer: PeerHandle,
+    connection: u64,
+}
+
+impl Seat {
+    /// Number of the participant in logs.
+    pub(crate) fn participant(self) -> u64 {
+        self.peer.key
+    }
 }
 
 /// A way to a room.
@@ -140,6 +157,7 @@ impl Rooms {
             replies: HashMap::new(),
             next_reply: 0,
             next_peer: id.0 << 32,
+            next_connection: 0,
             webhooks: self.room_webhooks(),
             rng,
             rooms: self.clone(),
@@ -198,10 +216,12 @@ fn moment(rng: &mut StdRng) -> Moment<'_> {
 struct RoomTask {
     room: Room,
     shard: ShardHandle,
-    outboxes: HashMap<PeerHandle, Outbox>,
+    /// The signal connection of each participant who has one.
+    outboxes: HashMap<PeerHandle, (u64, Outbox)>,
     replies: HashMap<u64, oneshot::Sender<Result<ApiReply, ApiError>>>,
     next_reply: u64,
     next_peer: u64,
+    next_connection: u64,
     webhooks: RoomWebhooks,
     rng: StdRng,
     rooms: Arc<Rooms>,
@@ -249,14 +269,19 @@ impl RoomTask {
             RoomMessage::Join { params, outbox, admitted } => {
                 self.next_peer += 1;
                 let peer = PeerHandle { node: NodeId(0), shard: self.shard.id, key: self.next_peer };
-                if admitted.send(peer).is_err() {
-                    return None;
-                }
-                self.outboxes.insert(peer, outbox);
+                self.seat(peer, outbox, admitted)?;
                 Command::Join { params, peer }
             }
-            RoomMessage::Signal { peer, request } => Command::Signal { peer, request },
-            RoomMessage::SignalClosed { peer } => {
+            RoomMessage::Resume { identity, sid, outbox, admitted } => {
+                let peer = self.room.resumable(&identity, &sid)?;
+                self.seat(peer, outbox, admitted)?;
+                Command::Resume { peer }
+            }
+            RoomMessage::Signal { seat, request } => {
+                Command::Signal { peer: self.seated(seat)?, request }
+            }
+            RoomMessage::SignalClosed { seat } => {
+                let peer = self.seated(seat)?;
                 self.outboxes.remove(&peer);
                 Command::SignalClosed { peer }
             }
@@ -268,6 +293,21 @@ impl RoomTask {
             }
             RoomMessage::Drain => Command::Drain,
         })
+    }
+
+    /// Gives a participant this signal connection; one from before is closed. `None` if it is gone already.
+    fn seat(&mut self, peer: PeerHandle, outbox: Outbox, admitted: oneshot::Sender<Seat>) -> Option<()> {
+        self.next_connection += 1;
+        let connection = self.next_connection;
+        admitted.send(Seat { peer, connection }).ok()?;
+        self.outboxes.insert(peer, (connection, outbox));
+        Some(())
+    }
+
+    /// Whose signal connection this is; `None` if it has another by now.
+    fn seated(&self, seat: Seat) -> Option<PeerHandle> {
+        let (connection, _) = self.outboxes.get(&seat.peer)?;
+        (*connection == seat.connection).then_some(seat.peer)
     }
 
     async fn step(&mut self, command: Command) {
@@ -308,7 +348,7 @@ impl RoomTask {
     }
 
     fn tell(&mut self, peer: PeerHandle, message: Outgoing) {
-        let Some(outbox) = self.outboxes.get(&peer) else { return };
+        let Some((_, outbox)) = self.outboxes.get(&peer) else { return };
         if outbox.send(message).is_err() {
             tracing::debug!(participant.id = peer.key, "A client does not take its messages and is cut off");
             self.outboxes.remove(&peer);

@@ -10,7 +10,6 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use livekit_protocol as proto;
 use livekit_protocol::signal_response::Message as Signal;
-use plenum_media::ids::PeerHandle;
 use plenum_media::room::RoomOptions;
 use plenum_media::signalling::{Format, Incoming, JoinParams, MAX_MESSAGE_LEN, authorize, decode, encode};
 use plenum_media::token::{self, Claims};
@@ -18,7 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::metrics_names as names;
 use crate::outbox::{Outbox, OutboxReader, Outgoing, outbox};
-use crate::rooms::{RoomHandle, RoomMessage, Rooms};
+use crate::rooms::{RoomHandle, RoomMessage, Rooms, Seat};
 
 /// Time between our pings.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -128,43 +127,50 @@ fn check(
 }
 
 async fn serve(rooms: Arc<Rooms>, params: JoinParams, mut socket: WebSocket) {
-    if params.reconnect {
-        // Nothing is resumed: the client is to come again in full.
-        refuse(&mut socket, proto::DisconnectReason::StateMismatch, proto::leave_request::Action::Reconnect)
-            .await;
-        return;
-    }
+    use proto::DisconnectReason as Reason;
+    use proto::leave_request::Action;
     let (outbox, mut messages) = outbox();
-    let Some((room, peer)) = enter(&rooms, params, outbox).await else {
-        refuse(&mut socket, proto::DisconnectReason::JoinFailure, proto::leave_request::Action::Disconnect)
-            .await;
+    let (seated, reason, action) = match params.resume.clone() {
+        Some(sid) => (go_on(&rooms, params, sid, outbox).await, Reason::StateMismatch, Action::Reconnect),
+        None => (enter(&rooms, params, outbox).await, Reason::JoinFailure, Action::Disconnect),
+    };
+    let Some((room, seat)) = seated else {
+        refuse(&mut socket, reason, action).await;
         return;
     };
     metrics::gauge!(names::SIGNAL_CONNECTIONS).increment(1.0);
-    pump(&room, peer, &mut socket, &mut messages).await;
-    room.send(RoomMessage::SignalClosed { peer }).await;
+    pump(&room, seat, &mut socket, &mut messages).await;
+    room.send(RoomMessage::SignalClosed { seat }).await;
     metrics::gauge!(names::SIGNAL_CONNECTIONS).decrement(1.0);
 }
 
 /// Comes into the room, which may have to be made, or may just be closing.
-async fn enter(rooms: &Arc<Rooms>, params: JoinParams, outbox: Outbox) -> Option<(RoomHandle, PeerHandle)> {
+async fn enter(rooms: &Arc<Rooms>, params: JoinParams, outbox: Outbox) -> Option<(RoomHandle, Seat)> {
     let params = Box::new(params);
     for _ in 0..3 {
         let (room, _) = rooms.get_or_create(&params.room, &RoomOptions::default()).ok()?;
         let (admitted, answer) = oneshot::channel();
         let join = RoomMessage::Join { params: params.clone(), outbox: outbox.clone(), admitted };
         if room.send(join).await
-            && let Ok(peer) = answer.await
+            && let Ok(seat) = answer.await
         {
-            return Some((room, peer));
+            return Some((room, seat));
         }
         tokio::task::yield_now().await;
     }
     None
 }
 
+/// Takes up an earlier session; `None` if there is none to take up.
+async fn go_on(rooms: &Rooms, params: JoinParams, sid: String, outbox: Outbox) -> Option<(RoomHandle, Seat)> {
+    let room = rooms.get(&params.room)?;
+    let (admitted, answer) = oneshot::channel();
+    room.send(RoomMessage::Resume { identity: params.identity, sid, outbox, admitted }).await;
+    Some((room, answer.await.ok()?))
+}
+
 /// Carries frames both ways until one side ends it.
-async fn pump(room: &RoomHandle, peer: PeerHandle, socket: &mut WebSocket, messages: &mut OutboxReader) {
+async fn pump(room: &RoomHandle, seat: Seat, socket: &mut WebSocket, messages: &mut OutboxReader) {
     let mut format = Format::Binary;
     let mut ping = tokio::time::interval(PING_INTERVAL);
     let mut heard = Instant::now();
@@ -194,12 +200,12 @@ async fn pump(room: &RoomHandle, peer: PeerHandle, socket: &mut WebSocket, messa
                     Ok((request, used)) => {
                         format = used;
                         if let Some(request) = request
-                            && !room.send(RoomMessage::Signal { peer, request: Box::new(request) }).await {
+                            && !room.send(RoomMessage::Signal { seat, request: Box::new(request) }).await {
                                 return;
                             }
                     }
                     Err(error) => {
-                        tracing::debug!(%error, participant.id = peer.key, "A signal connection is closed");
+                        tracing::debug!(%error, participant.id = seat.participant(), "A signal connection is closed");
                         let reason = error.to_string().chars().take(120).collect::<String>();
                         let _ = write(socket, Message::Close(Some(CloseFrame { code: 1007, reason: reason.into() }))).await;
                         return;

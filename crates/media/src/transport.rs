@@ -241,6 +241,13 @@ impl Transport {
         Ok(())
     }
 
+    /// Connectivity checks go by new credentials. The path stays until the client has proved another.
+    pub fn restart_ice(&mut self, local: &IceCredentials, remote: &IceCredentials) {
+        let mut api = self.rtc.direct_api();
+        api.set_local_ice_credentials(ice(local));
+        api.set_remote_ice_credentials(ice(remote));
+    }
+
     /// The descriptions have data channels.
     pub fn start_sctp(&mut self, we_are_client: bool) {
         if !std::mem::replace(&mut self.sctp_started, true) {

@@ -11,6 +11,7 @@ use proto::{DisconnectReason, ParticipantInfo, ParticipantPermission};
 use rand::RngExt;
 
 use super::participant::{Participant, PublisherSide, Requested, SubscriberSide};
+use super::simulate::Simulated;
 use super::{ANNOUNCED_PROTOCOL, ANNOUNCED_VERSION, COUNTS_DELAY, Effect, Moment, Room};
 use crate::ids::{IceCredentials, Identity, PeerHandle, random_sid};
 use crate::sdp::PayloadTypes;
@@ -20,8 +21,8 @@ use crate::token::{Claims, sign};
 
 /// Whoever is not connected by then is removed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time to come back for somebody whose signal connection broke.
-const SIGNAL_GRACE: Duration = Duration::from_secs(15);
+/// Time to come back for somebody whose signal connection broke while media goes on; clients try for less than that.
+const SIGNAL_GRACE: Duration = Duration::from_secs(60);
 /// Time between fresh tokens, and their shortest life (LiveKit's values).
 const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
 const REFRESH_LIFE_S: u64 = 600;
@@ -93,12 +94,7 @@ impl Room {
             participant: Some(own.info()),
             other_participants: others.map(|(_, participant)| participant.info()).collect(),
             server_version: ANNOUNCED_VERSION.into(),
-            server_info: Some(proto::ServerInfo {
-                version: ANNOUNCED_VERSION.into(),
-                protocol: ANNOUNCED_PROTOCOL,
-                node_id: self.facts.node_id.clone(),
-                ..proto::ServerInfo::default()
-            }),
+            server_info: Some(self.server_info()),
             subscriber_primary: !own.has_one_connection() && own.permission.can_subscribe,
             client_configuration: Some(proto::ClientConfiguration::default()),
             ping_interval: PING_INTERVAL_S,
@@ -107,6 +103,15 @@ impl Room {
             enabled_publish_codecs: self.info.enabled_codecs.clone(),
             fast_publish: own.permission.can_publish,
             ..proto::JoinResponse::default()
+        }
+    }
+
+    pub(super) fn server_info(&self) -> proto::ServerInfo {
+        proto::ServerInfo {
+            version: ANNOUNCED_VERSION.into(),
+            protocol: ANNOUNCED_PROTOCOL,
+            node_id: self.facts.node_id.clone(),
+            ..proto::ServerInfo::default()
         }
     }
 
@@ -130,6 +135,7 @@ impl Room {
         let info = self.departed(moment, &mut participant, reason);
         if !participant.permission.hidden {
             self.broadcast_info(&info, None);
+            self.departed.remember(moment.now, info);
         }
         if self.participants.is_empty() {
             self.empty_since = Some(moment.now);
@@ -258,6 +264,8 @@ impl Room {
                 self.remove(moment, &identity, DisconnectReason::SignalClose, None);
             } else if past(participant.subscriber.outstanding.and_then(|offer| offer.answer_by)) {
                 self.remove(moment, &identity, DisconnectReason::StateMismatch, Some(Action::Reconnect));
+            } else if past(participant.simulated.speaks_until) {
+                self.end_simulated_speech(&identity);
             } else if participant.refresh_at <= now {
                 self.refresh_token(moment, &identity);
             }
@@ -477,6 +485,8 @@ fn new_participant(moment: &mut Moment<'_>, params: JoinParams, peer: PeerHandle
         audience: None,
         connect_by: Some(moment.now + CONNECT_TIMEOUT),
         gone_at: None,
+        heard_at: moment.now,
+        simulated: Simulated::default(),
         refresh_at: moment.now + REFRESH_INTERVAL,
         level: 0.0,
         quality: None,

@@ -11,7 +11,9 @@ mod offers;
 mod participant;
 mod publish;
 mod quality;
+mod resume;
 mod sections;
+mod simulate;
 mod subscribe;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -28,6 +30,7 @@ pub use api::{ApiCall, ApiError, ApiReply};
 pub use fuzz::fuzz;
 pub use members::JoinRefused;
 use participant::Participant;
+use resume::Departed;
 
 use crate::ids::{DownKey, Identity, PeerHandle, RoomId, RoomName, ShardId, SourceKey, random_sid};
 use crate::sdp::{Codec, LocalEndpoint};
@@ -107,6 +110,11 @@ pub enum Command {
         /// Who, and with what rights.
         params: Box<JoinParams>,
         /// Where their connections will live.
+        peer: PeerHandle,
+    },
+    /// Somebody whom [`Room::resumable`] named is back, with a new signal connection.
+    Resume {
+        /// Who.
         peer: PeerHandle,
     },
     /// A signal message.
@@ -208,6 +216,7 @@ pub struct Room {
     empty_since: Option<Instant>,
     was_used: bool,
     counts_due: Option<Instant>,
+    departed: Departed,
     closed: bool,
     effects: Vec<Effect>,
 }
@@ -257,6 +266,7 @@ impl Room {
             empty_since: Some(moment.now),
             was_used: false,
             counts_due: None,
+            departed: Departed::default(),
             closed: false,
             effects: Vec::new(),
         };
@@ -282,6 +292,7 @@ impl Room {
         }
         match command {
             Command::Join { params, peer } => self.join(moment, *params, peer),
+            Command::Resume { peer } => self.resume(moment, peer),
             Command::Signal { peer, request } => self.signal(moment, peer, *request),
             Command::SignalClosed { peer } => self.signal_closed(moment, peer),
             Command::Media(event) => self.media(moment, event),
@@ -313,6 +324,9 @@ impl Room {
 
     fn signal(&mut self, moment: &mut Moment<'_>, peer: PeerHandle, request: Request) {
         let Some(identity) = self.by_peer.get(&peer).cloned() else { return };
+        if let Some(participant) = self.participants.get_mut(&identity) {
+            participant.heard_at = moment.now;
+        }
         match request {
             Request::Offer(offer) => self.client_offer(moment, &identity, offer),
             Request::Answer(answer) => self.subscriber_answer(moment, &identity, answer),
@@ -341,14 +355,11 @@ impl Room {
             }
             Request::StoreDataBlobRequest(request) => self.refuse(peer, request.request_id, None),
             Request::GetDataBlobRequest(request) => self.refuse(peer, request.request_id, None),
+            Request::SyncState(state) => self.sync_state(moment, &identity, state),
+            Request::Simulate(request) => self.simulate(moment, &identity, &request),
             // Candidates of clients are not needed: we are a lite agent and learn addresses from their checks.
-            // Nothing is resumed, so there is no state to compare; data tracks are not there to subscribe to; the rest
-            // is deprecated or a test hook.
-            Request::Trickle(_)
-            | Request::UpdateLayers(_)
-            | Request::SyncState(_)
-            | Request::Simulate(_)
-            | Request::UpdateDataSubscription(_) => {}
+            // Data tracks are not there to subscribe to; the rest is deprecated.
+            Request::Trickle(_) | Request::UpdateLayers(_) | Request::UpdateDataSubscription(_) => {}
         }
     }
 

@@ -10,13 +10,13 @@ use proto::{DisconnectReason, TrackInfo};
 use super::participant::{Participant, Pending, UpLine};
 use super::publish::kind_of;
 use super::{Moment, Room, ServerFacts};
-use crate::ids::Identity;
+use crate::ids::{IceCredentials, Identity};
 use crate::ingest::MAX_LAYERS;
 use crate::sdp::{
     self, AnswerPlan, Codec, Direction, Media, MediaKind, MediaPlan, MediaType, PayloadTypes, RecvPlan,
     Session, accepted_extensions, write_answer,
 };
-use crate::shard::{self, Connections};
+use crate::shard::{self, Connections, Side};
 use crate::transport::{Remote, UpMedia};
 
 impl Room {
@@ -36,15 +36,17 @@ impl Room {
                 return;
             }
         };
-        let side = &mut participant.publisher;
-        if side.remote_ufrag.as_ref().is_some_and(|ufrag| *ufrag != session.ice_ufrag) {
-            // An ICE restart: answered by a clean full reconnect.
-            self.remove(moment, identity, DisconnectReason::StateMismatch, Some(Action::Reconnect));
-            return;
-        }
         let (peer, is_only) = (participant.peer, participant.has_one_connection());
         let side = &mut participant.publisher;
         let first = side.remote_ufrag.is_none();
+        if side.remote_ufrag.as_ref().is_some_and(|ufrag| *ufrag != session.ice_ufrag) {
+            side.credentials = IceCredentials::generate(peer.shard, moment.rng);
+            let (local, remote) = (side.credentials.clone(), remote_credentials(&session));
+            let restart = shard::Command::RestartIce { peer, side: Side::Publisher, local, remote };
+            self.tell_shard(peer, restart);
+        }
+        let Some(participant) = self.participants.get_mut(identity) else { return };
+        let side = &mut participant.publisher;
         side.remote_ufrag = Some(session.ice_ufrag.clone());
         side.has_data |= session.media.iter().any(|m| m.kind == MediaType::Application && !m.rejected);
         if first && is_only {
@@ -112,13 +114,14 @@ impl Room {
 /// The client's end as a description gives it.
 pub(super) fn remote_of(session: &Session, we_are_client: bool) -> Remote {
     Remote {
-        credentials: crate::ids::IceCredentials {
-            ufrag: session.ice_ufrag.clone(),
-            pwd: session.ice_pwd.clone(),
-        },
+        credentials: remote_credentials(session),
         fingerprint: session.fingerprint.clone(),
         we_are_client,
     }
+}
+
+pub(super) fn remote_credentials(session: &Session) -> IceCredentials {
+    IceCredentials { ufrag: session.ice_ufrag.clone(), pwd: session.ice_pwd.clone() }
 }
 
 /// All extensions of an offer: under BUNDLE a number means the same on every m-line.

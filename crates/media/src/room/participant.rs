@@ -7,6 +7,7 @@ use livekit_protocol as proto;
 use proto::participant_info::State;
 use proto::{ParticipantInfo, ParticipantPermission, TrackInfo};
 
+use super::simulate::Simulated;
 use crate::ids::{DownKey, IceCredentials, Identity, PeerHandle, SourceKey};
 use crate::sdp::{Codec, DownLine, MediaKind, PayloadTypes, Session};
 use crate::signalling::JoinParams;
@@ -35,6 +36,10 @@ pub(super) struct Participant {
     pub(super) connect_by: Option<Instant>,
     /// The signal connection is lost; removed then.
     pub(super) gone_at: Option<Instant>,
+    /// The last signal message from there.
+    pub(super) heard_at: Instant,
+    /// What a test client has asked for.
+    pub(super) simulated: Simulated,
     /// A fresh token is due.
     pub(super) refresh_at: Instant,
     /// How loud, 0 to 1.
@@ -278,7 +283,8 @@ impl Participant {
     /// When the room must look after this participant.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let answer = self.subscriber.outstanding.and_then(|offer| offer.answer_by);
-        [self.connect_by, self.gone_at, answer, Some(self.refresh_at)].into_iter().flatten().min()
+        let speaks = self.simulated.speaks_until;
+        [self.connect_by, self.gone_at, answer, speaks, Some(self.refresh_at)].into_iter().flatten().min()
     }
 
     /// Whether tracks of this source may be published.

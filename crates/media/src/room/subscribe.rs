@@ -9,13 +9,13 @@ use proto::signal_response::Message as Response;
 use proto::{DisconnectReason, VideoQuality};
 use rand::RngExt;
 
-use super::offers::remote_of;
+use super::offers::{remote_credentials, remote_of};
 use super::participant::{Audience, Carrying, Line, Outstanding, Participant, Settings, Track, Wish};
 use super::{Moment, Room};
 use crate::downtrack::{DownConfig, Wanted};
 use crate::ids::{Identity, SourceKey};
 use crate::sdp::{self, Codec, DownLine, Media, MediaKind, Sending, Setup, uri, write_offer};
-use crate::shard;
+use crate::shard::{self, Side};
 
 /// An offer that is not answered by then ends the session: the client comes again.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -214,8 +214,10 @@ impl Room {
                 self.tell_shard(peer, shard::Command::Connect { peer, remote });
             }
             Some(ufrag) if *ufrag != session.ice_ufrag => {
-                self.remove(moment, identity, DisconnectReason::StateMismatch, Some(Action::Reconnect));
-                return;
+                side.remote_ufrag = Some(session.ice_ufrag.clone());
+                let (local, remote) = (side.credentials.clone(), remote_credentials(&session));
+                let restart = shard::Command::RestartIce { peer, side: Side::Subscriber, local, remote };
+                self.tell_shard(peer, restart);
             }
             Some(_) => {}
         }
@@ -313,23 +315,41 @@ impl Room {
         };
         let named: BTreeSet<&String> = request.track_sids.iter().take(MAX_WISHES).collect();
         for sid in named {
-            let Some(participant) = self.participants.get_mut(identity) else { return };
-            if let Some(wish) = wish_of(participant, sid) {
-                wish.settings = Some(settings);
-            }
-            let peer = participant.peer;
-            let Some((key, source)) = participant
-                .line_of(sid)
-                .and_then(|line| line.carrying.as_ref())
-                .filter(|carrying| carrying.active)
-                .map(|carrying| (carrying.key, carrying.source))
-            else {
-                continue;
-            };
-            let Some((_, track)) = self.track_of(source) else { continue };
-            let wanted = wanted_of(&self.participants[identity], track, sid);
-            self.tell_shard(peer, shard::Command::SetDown { peer, key, wanted });
+            self.change_settings(identity, sid, |_| settings);
         }
+    }
+
+    /// The client does not want to see or hear these for now, whatever else it said about them.
+    pub(super) fn disable(&mut self, identity: &Identity, sids: &[String]) {
+        for sid in sids.iter().take(MAX_WISHES) {
+            let quality = VideoQuality::High;
+            let all = Settings { disabled: true, quality, width: 0, height: 0, fps: 0 };
+            self.change_settings(identity, sid, |before| Settings { disabled: true, ..before.unwrap_or(all) });
+        }
+    }
+
+    fn change_settings(
+        &mut self,
+        identity: &Identity,
+        sid: &str,
+        change: impl FnOnce(Option<Settings>) -> Settings,
+    ) {
+        let Some(participant) = self.participants.get_mut(identity) else { return };
+        if let Some(wish) = wish_of(participant, sid) {
+            wish.settings = Some(change(wish.settings));
+        }
+        let peer = participant.peer;
+        let Some((key, source)) = participant
+            .line_of(sid)
+            .and_then(|line| line.carrying.as_ref())
+            .filter(|carrying| carrying.active)
+            .map(|carrying| (carrying.key, carrying.source))
+        else {
+            return;
+        };
+        let Some((_, track)) = self.track_of(source) else { return };
+        let wanted = wanted_of(&self.participants[identity], track, sid);
+        self.tell_shard(peer, shard::Command::SetDown { peer, key, wanted });
     }
 
     pub(super) fn subscription_permission(

@@ -458,7 +458,7 @@ fn whoever_is_lost_goes() {
     let (alice, bob) = (sim.join("alice"), sim.join("bob"));
     sim.take();
     sim.step(Command::SignalClosed { peer: alice });
-    sim.pass(Duration::from_secs(14));
+    sim.pass(Duration::from_secs(59));
     assert_eq!(sim.room.participants.len(), 2);
     sim.pass(Duration::from_secs(2));
     let left = updates(&sim.heard(bob)).pop().expect("told");
@@ -620,22 +620,6 @@ fn speakers_are_told_to_those_who_listen() {
     let sid = sim.room.by_source[&source].1.clone();
     sim.signal(alice, Request::Mute(proto::MuteTrackRequest { sid, muted: true }));
     assert_eq!(level(&sim.heard(bob)), Some((0.0, false)), "muted is silent at once");
-}
-
-#[test]
-fn an_ice_restart_is_answered_by_a_full_reconnect() {
-    let mut sim = Sim::new();
-    let alice = sim.join("alice");
-    sim.publish(alice, proto::TrackSource::Camera);
-    sim.take();
-    let other = PeerHandle { key: 99, ..alice };
-    let sdp = publisher_offer(other, &[("0", MediaKind::Video, Some("cid"))]);
-    sim.signal(alice, Request::Offer(proto::SessionDescription { sdp, id: 4, ..Default::default() }));
-    assert_eq!(
-        leaves(&sim.heard(alice)),
-        Some((DisconnectReason::StateMismatch, proto::leave_request::Action::Reconnect))
-    );
-    assert!(sim.room.participants.is_empty());
 }
 
 #[test]
@@ -863,3 +847,4 @@ fn a_browser_that_takes_no_line_twice_comes_again_before_it_has_too_many() {
 }
 
 mod codecs;
+mod resume;

@@ -67,6 +67,17 @@ pub enum Command {
         /// Its end.
         remote: Remote,
     },
+    /// The client comes by another way: connectivity checks go by new credentials, all else stays.
+    RestartIce {
+        /// Who.
+        peer: PeerHandle,
+        /// On which connection.
+        side: Side,
+        /// Our new credentials.
+        local: IceCredentials,
+        /// The client's.
+        remote: IceCredentials,
+    },
     /// A track is there, on an m-line of the publisher.
     AddSource {
         /// Who publishes.

@@ -27,8 +27,9 @@ use peer::Peer;
 const TICK: Duration = Duration::from_millis(50);
 /// Time between reports of how connections do.
 const QUALITY_INTERVAL: Duration = Duration::from_secs(5);
-/// A client that is silent for this long after ICE noticed is given up: 15 s after its last packet.
-const UNREACHABLE_FOR: Duration = Duration::from_millis(1_500);
+/// A client that is silent for this long after ICE noticed is given up: 20 s after its last packet, LiveKit's time.
+/// It may come by another way until then.
+const UNREACHABLE_FOR: Duration = Duration::from_millis(6_500);
 /// Most paths that one connection may be reached on.
 const MAX_PATHS: usize = 16;
 

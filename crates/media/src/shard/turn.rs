@@ -10,7 +10,7 @@ use super::{
 };
 use crate::downtrack::{DownConfig, Target};
 use crate::egress::Request;
-use crate::ids::SourceKey;
+use crate::ids::{IceCredentials, SourceKey};
 use crate::ingest::{RawPacket, Source};
 use crate::sending::Path;
 use crate::transport::{Remote, TransportError, TransportEvent};
@@ -34,6 +34,7 @@ impl Shard {
             Command::RemovePeer { peer }
             | Command::Publish { peer, .. }
             | Command::Connect { peer, .. }
+            | Command::RestartIce { peer, .. }
             | Command::AddSource { peer, .. }
             | Command::AddDown { peer, .. }
             | Command::RemoveDown { peer, .. }
@@ -59,6 +60,9 @@ impl Shard {
             }
             (Command::Connect { remote, .. }, Some(index)) => {
                 self.guarded(index, |shard| shard.connect(now, index, &remote));
+            }
+            (Command::RestartIce { side, local, remote, .. }, Some(index)) => {
+                self.guarded(index, |shard| shard.restart_ice(now, index, side, local, &remote));
             }
             (Command::AddSource { source, mid, muted, .. }, Some(index)) => {
                 self.add_source(index, source, mid, muted);
@@ -129,6 +133,25 @@ impl Shard {
         let handled = transport.set_remote(remote);
         transport.start_sctp(remote.we_are_client);
         self.drain_or_lose(now, Route { peer: index, side: Side::Subscriber }, handled);
+    }
+
+    fn restart_ice(
+        &mut self,
+        now: Instant,
+        index: usize,
+        side: Side,
+        local: IceCredentials,
+        remote: &IceCredentials,
+    ) {
+        let connection = self.peers[index].connection(side);
+        connection.transport.restart_ice(&local, remote);
+        // Whoever comes by another way gets the time for it.
+        connection.unreachable_since = connection.unreachable_since.map(|_| now);
+        let fresh = local.ufrag.as_bytes().into();
+        let old = std::mem::replace(&mut connection.credentials, local);
+        self.by_ufrag.remove(old.ufrag.as_bytes());
+        self.by_ufrag.insert(fresh, Route { peer: index, side });
+        self.drain(now, Route { peer: index, side });
     }
 
     fn add_source(&mut self, index: usize, key: SourceKey, mid: String, muted: bool) {

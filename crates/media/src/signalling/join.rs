@@ -53,8 +53,8 @@ pub struct JoinParams {
     pub auto_subscribe: bool,
     /// The client asks for layers by what is visible: new subscriptions start low.
     pub adaptive_stream: bool,
-    /// The client wants to go on with an earlier session.
-    pub reconnect: bool,
+    /// The client wants to go on as this participant, `PA_…`; empty where it does not say as whom.
+    pub resume: Option<String>,
     /// One connection serves both directions (signalling v1).
     pub one_connection: bool,
     /// What comes with the request.
@@ -140,7 +140,7 @@ pub fn authorize(claims: &Claims, query: &BTreeMap<String, String>) -> Result<Jo
         browser: short(&said.browser),
         auto_subscribe: said.auto_subscribe,
         adaptive_stream: said.adaptive_stream,
-        reconnect: said.reconnect,
+        resume: said.resume,
         one_connection: said.one_connection,
         opening: said.opening,
     })
@@ -155,7 +155,7 @@ struct Said {
     browser: String,
     auto_subscribe: bool,
     adaptive_stream: bool,
-    reconnect: bool,
+    resume: Option<String>,
     one_connection: bool,
     metadata: String,
     attributes: HashMap<String, String>,
@@ -186,7 +186,7 @@ impl Said {
             browser: text("browser"),
             auto_subscribe: flag("auto_subscribe", true),
             adaptive_stream: flag("adaptive_stream", false),
-            reconnect: flag("reconnect", false),
+            resume: flag("reconnect", false).then(|| text("sid")),
             one_connection: false,
             metadata: String::new(),
             attributes,
@@ -207,7 +207,7 @@ impl Said {
             // Not said is not wanted here.
             auto_subscribe: settings.auto_subscribe,
             adaptive_stream: settings.adaptive_stream,
-            reconnect: request.reconnect,
+            resume: request.reconnect.then_some(request.participant_sid),
             one_connection: true,
             metadata: request.metadata,
             attributes: request.participant_attributes,

@@ -264,6 +264,14 @@ impl Client {
         self.offer(&offer, pending);
     }
 
+    /// Begins an ICE restart of the publisher's connection, as clients do after they have resumed.
+    pub(crate) fn restart_ice(&mut self) {
+        let mut api = self.publisher.rtc.sdp_api();
+        api.ice_restart(true);
+        let (offer, pending) = api.apply().expect("a restart needs an offer");
+        self.offer(&offer, pending);
+    }
+
     fn offer(&mut self, offer: &SdpOffer, pending: SdpPendingOffer) {
         assert!(self.pending.is_none(), "one offer at a time");
         self.pending = Some(pending);

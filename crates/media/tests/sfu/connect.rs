@@ -96,7 +96,7 @@ fn whoever_falls_silent_is_removed_and_the_others_hear_it() {
     let (alice, bob) = (world.join("alice"), world.join("bob"));
     world.clients[bob].dead = true;
     let took = world.until("bob is given up", 30, |world| world.clients[bob].closed);
-    assert!(took > Duration::from_secs(8) && took < Duration::from_secs(20), "{took:?}");
+    assert!(took > Duration::from_secs(15) && took < Duration::from_secs(25), "{took:?}");
     let left = world.webhooks.iter().filter(|event| event.event == "participant_left").count();
     assert_eq!((left, world.shard.peers()), (1, 1));
     assert!(!world.clients[alice].closed);

@@ -14,3 +14,4 @@ mod forward;
 mod layers;
 mod paths;
 mod repair;
+mod resume;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use livekit_protocol as proto;
-use plenum_media::ids::{NodeId, PeerHandle, RoomId, RoomName, ShardId};
+use plenum_media::ids::{Identity, NodeId, PeerHandle, RoomId, RoomName, ShardId};
 use plenum_media::room::{Command, Effect, Limits, Moment, Room, RoomOptions, ServerFacts};
 use plenum_media::sdp::{Codec, LocalEndpoint};
 use plenum_media::sending::{Path, PathProtocol};
@@ -118,6 +118,17 @@ impl World {
         let index = self.enter(identity);
         self.until("both channels are open", 5, |world| world.clients[index].subscriber.channels.len() == 2);
         index
+    }
+
+    /// Comes back with a new signal connection.
+    pub(crate) fn resume(&mut self, client: usize) {
+        let Client { identity, peer, .. } = &self.clients[client];
+        let identity = Identity::new(identity.as_str()).expect("a good name");
+        let resumed = self.room.resumable(&identity, "");
+        assert_eq!(resumed, Some(*peer), "the session is still there");
+        let peer = *peer;
+        self.step(Command::Resume { peer });
+        self.settle();
     }
 
     /// Comes into the room.
