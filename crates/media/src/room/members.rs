@@ -270,6 +270,7 @@ impl Room {
                 self.refresh_token(moment, &identity);
             }
         }
+        self.check_demand(now);
         if past(self.counts_due) {
             self.counts_due = None;
             self.broadcast_room();

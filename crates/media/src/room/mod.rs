@@ -5,6 +5,7 @@
 
 mod api;
 mod data;
+mod dynacast;
 mod fuzz;
 mod members;
 mod offers;
@@ -211,6 +212,10 @@ pub struct Room {
     by_source: HashMap<SourceKey, (Identity, String)>,
     /// Whose m-lines have changed in this step.
     unsettled: BTreeSet<Identity>,
+    /// Who wants something else of which track since this step.
+    wishes_changed: BTreeSet<(Identity, SourceKey)>,
+    /// When less may be wanted of which track.
+    demand_checks: BTreeSet<(Instant, SourceKey)>,
     next_key: u64,
     /// Since when nobody is here, and whether somebody ever was.
     empty_since: Option<Instant>,
@@ -262,6 +267,8 @@ impl Room {
             by_peer: HashMap::new(),
             by_source: HashMap::new(),
             unsettled: BTreeSet::new(),
+            wishes_changed: BTreeSet::new(),
+            demand_checks: BTreeSet::new(),
             next_key: 0,
             empty_since: Some(moment.now),
             was_used: false,
@@ -304,6 +311,7 @@ impl Room {
             Command::Drain => self.drain(moment),
         }
         self.negotiate_all(moment);
+        self.settle_demand(moment.now);
         std::mem::take(&mut self.effects)
     }
 
@@ -314,7 +322,8 @@ impl Room {
         }
         let closing = self.empty_since.map(|since| since + self.time_alone());
         let participants = self.participants.values().filter_map(Participant::deadline);
-        participants.chain(closing).chain(self.counts_due).min()
+        let demand = self.demand_checks.first().map(|(at, _)| *at);
+        participants.chain(closing).chain(self.counts_due).chain(demand).min()
     }
 
     fn time_alone(&self) -> Duration {

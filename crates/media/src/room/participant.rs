@@ -7,6 +7,7 @@ use livekit_protocol as proto;
 use proto::participant_info::State;
 use proto::{ParticipantInfo, ParticipantPermission, TrackInfo};
 
+use super::dynacast::Demanded;
 use super::simulate::Simulated;
 use crate::ids::{DownKey, IceCredentials, Identity, PeerHandle, SourceKey};
 use crate::sdp::{Codec, DownLine, MediaKind, PayloadTypes, Session};
@@ -228,6 +229,7 @@ pub(super) struct Track {
     pub(super) codec: Codec,
     pub(super) mid: String,
     pub(super) layers: usize,
+    pub(super) demanded: Demanded,
 }
 
 impl Audience {
@@ -278,6 +280,14 @@ impl Participant {
 
     pub(super) fn is_active(&self) -> bool {
         self.info.state == State::Active as i32
+    }
+
+    /// Whether anything should come from here: of pictures that nobody wants nothing does.
+    pub(super) fn is_to_send(&self) -> bool {
+        let is_to_send = |track: &Track| {
+            !track.info.muted && (track.kind == MediaKind::Audio || track.demanded.is_any())
+        };
+        self.tracks.values().any(is_to_send)
     }
 
     /// When the room must look after this participant.

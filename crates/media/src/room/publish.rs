@@ -6,6 +6,7 @@ use proto::signal_response::Message as Response;
 use proto::video_layer::Mode;
 use proto::{TrackInfo, TrackSource, TrackType};
 
+use super::dynacast::Demanded;
 use super::participant::{Participant, Pending, Track, UpLine};
 use super::{Moment, Room};
 use crate::ids::{Identity, PeerHandle, random_sid};
@@ -111,12 +112,17 @@ impl Room {
         let layers = layers_of(&pending.info, line, codec);
         let info = published(pending, line, codec);
         let muted = info.muted;
-        let track = Track { info: info.clone(), source, kind, codec, mid: mid.to_owned(), layers };
+        let mid = mid.to_owned();
+        let demanded = Demanded::all();
+        let track = Track { info: info.clone(), source, kind, codec, mid: mid.clone(), layers, demanded };
         participant.tracks.insert(sid.clone(), track);
         participant.touch();
         let (peer, participant_info) = (participant.peer, participant.info());
         self.by_source.insert(source, (identity.clone(), sid.clone()));
-        self.tell_shard(peer, shard::Command::AddSource { peer, source, mid: mid.to_owned(), muted });
+        self.tell_shard(peer, shard::Command::AddSource { peer, source, mid, muted });
+        if kind == MediaKind::Video {
+            self.await_demand(moment.now, source);
+        }
         self.broadcast(identity);
         self.webhook(moment, "track_published", |event| {
             event.participant = Some(participant_info);
@@ -184,6 +190,9 @@ impl Room {
             self.levels(identity, &[(source, 0.0)]);
         }
         self.broadcast(identity);
+        if !muted {
+            self.repeat_demand(identity, Some(sid));
+        }
     }
 
     pub(super) fn update_audio_track(&mut self, identity: &Identity, request: &proto::UpdateLocalAudioTrack) {

@@ -36,6 +36,7 @@ impl Room {
     /// A participant's connections were measured.
     pub(super) fn quality(&mut self, identity: &Identity, measured: Quality) {
         let Some(participant) = self.participants.get_mut(identity) else { return };
+        let measured = Quality { publishing: measured.publishing && participant.is_to_send(), ..measured };
         let (quality, score) = rate(measured, participant.quality);
         if participant.quality == Some(quality) {
             return;

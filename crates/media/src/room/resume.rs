@@ -85,6 +85,7 @@ impl Room {
         self.send(peer, Response::RoomUpdate(proto::RoomUpdate { room: Some(self.info.clone()) }));
         self.refresh_token(moment, &identity);
         self.negotiate_again(moment, &identity);
+        self.repeat_demand(&identity, None);
         if simulated == Some(OnResume::CloseAfterwards) {
             self.effects.push(Effect::CloseSignal { peer });
             self.signal_closed(moment, peer);

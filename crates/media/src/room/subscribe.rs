@@ -82,7 +82,9 @@ impl Room {
         let line = &mut participant.subscriber.lines[index];
         line.sdp.sending = None;
         self.unsettled.insert(identity.clone());
-        if let Some(carrying) = line.carrying.take().filter(|carrying| carrying.active) {
+        let Some(carrying) = line.carrying.take() else { return };
+        self.wishes_changed.insert((identity.clone(), carrying.source));
+        if carrying.active {
             self.tell_shard(peer, shard::Command::RemoveDown { peer, key: carrying.key });
         }
     }
@@ -139,6 +141,7 @@ impl Room {
         line.sdp.sending = Some(Sending { stream_id, track_id, ssrc, rtx_ssrc, stereo });
         line.carrying = Some(Carrying { track: sid.to_owned(), source, key, offered: false, active: false });
         side.subscriptions.insert(sid.to_owned(), index);
+        self.wishes_changed.insert((identity.clone(), source));
     }
 
     /// Sends the offers that are due: after every step, to everybody whose m-lines have changed.
@@ -285,7 +288,7 @@ impl Room {
     }
 
     /// A track that is published, and by whom.
-    fn track_of(&self, source: SourceKey) -> Option<(&Participant, &Track)> {
+    pub(super) fn track_of(&self, source: SourceKey) -> Option<(&Participant, &Track)> {
         let (publisher, sid) = self.by_source.get(&source)?;
         let publisher = self.participants.get(publisher)?;
         Some((publisher, publisher.tracks.get(sid)?))
@@ -339,14 +342,12 @@ impl Room {
             wish.settings = Some(change(wish.settings));
         }
         let peer = participant.peer;
-        let Some((key, source)) = participant
-            .line_of(sid)
-            .and_then(|line| line.carrying.as_ref())
-            .filter(|carrying| carrying.active)
-            .map(|carrying| (carrying.key, carrying.source))
-        else {
+        let carrying = participant.line_of(sid).and_then(|line| line.carrying.as_ref());
+        let Some((key, source, active)) = carrying.map(|c| (c.key, c.source, c.active)) else { return };
+        self.wishes_changed.insert((identity.clone(), source));
+        if !active {
             return;
-        };
+        }
         let Some((_, track)) = self.track_of(source) else { return };
         let wanted = wanted_of(&self.participants[identity], track, sid);
         self.tell_shard(peer, shard::Command::SetDown { peer, key, wanted });

@@ -847,4 +847,5 @@ fn a_browser_that_takes_no_line_twice_comes_again_before_it_has_too_many() {
 }
 
 mod codecs;
+mod dynacast;
 mod resume;

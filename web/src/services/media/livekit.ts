@@ -135,7 +135,6 @@ class LiveKitMedia implements Media {
     const room = new Room({
       adaptiveStream: true,
       dynacast: true,
-      singlePeerConnection: false,
       // The tracks are kept for the next connection; who drops one stops it.
       stopLocalTrackOnUnpublish: false,
       // The page's owner does, after it has noted what was on.
