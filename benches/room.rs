@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use livekit_protocol as proto;
 use plenum_media::ids::{NodeId, PeerHandle, RoomId, RoomName, ShardId};
-use plenum_media::room::{Command, Effect, Limits, Moment, Room, RoomOptions, ServerFacts};
+use plenum_media::room::{Command, Effect, Limits, Moment, Room, RoomDefaults, RoomOptions, ServerFacts};
 use plenum_media::sdp::{Codec, LocalEndpoint};
 use plenum_media::shard::{Event, EventKind, Side};
 use plenum_media::signalling::authorize;
@@ -64,6 +64,8 @@ impl Bench {
             keys: ApiKeys::new(BTreeMap::from([("key".to_owned(), "secret".to_owned())])),
             limits: Limits::default(),
             codecs: Codec::DEFAULT.to_vec(),
+            rooms: RoomDefaults::default(),
+            region: String::new(),
         };
         let name = RoomName::new("bench").expect("a good name");
         let mut moment = Moment { now, unix_ms: 0, rng: &mut rng };

@@ -1,10 +1,11 @@
 //! What the server is started with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-use plenum_media::room::Limits;
+use plenum_media::room::{Limits, RoomDefaults};
+use plenum_media::sdp::Codec;
 
 /// Who can reach the media ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,6 +24,22 @@ pub struct Webhook {
     pub url: String,
     /// The key that signs them; one of [`Config::keys`].
     pub api_key: String,
+    /// Kinds of events that are posted; all when empty.
+    pub include: BTreeSet<String>,
+    /// Kinds that are not; they count where `include` is empty.
+    pub exclude: BTreeSet<String>,
+}
+
+impl Webhook {
+    /// Every event, to `url`.
+    pub fn new(url: impl Into<String>, api_key: impl Into<String>) -> Self {
+        Self { url: url.into(), api_key: api_key.into(), include: BTreeSet::new(), exclude: BTreeSet::new() }
+    }
+
+    /// Whether events of that kind are posted.
+    pub fn wants(&self, event: &str) -> bool {
+        if self.include.is_empty() { !self.exclude.contains(event) } else { self.include.contains(event) }
+    }
 }
 
 impl fmt::Debug for Webhook {
@@ -51,6 +68,31 @@ pub struct Config {
     pub shards: usize,
     /// Bounds on what clients may ask for.
     pub limits: Limits,
+    /// What rooms are like where nothing else is said.
+    pub rooms: RoomDefaults,
+    /// Codecs that may be published, the preferred ones first.
+    pub codecs: Vec<Codec>,
+    /// Where this server stands, in the operator's words; clients are told.
+    pub region: String,
+}
+
+impl Default for Config {
+    /// Any free UDP port of the loopback; no key, which is to be given.
+    fn default() -> Self {
+        Self {
+            udp_port: 0,
+            tcp_port: None,
+            bind: BindScope::default(),
+            node_ip: None,
+            keys: BTreeMap::new(),
+            webhooks: Vec::new(),
+            shards: 0,
+            limits: Limits::default(),
+            rooms: RoomDefaults::default(),
+            codecs: Codec::DEFAULT.to_vec(),
+            region: String::new(),
+        }
+    }
 }
 
 impl fmt::Debug for Config {
@@ -67,11 +109,26 @@ impl fmt::Debug for Config {
     }
 }
 
-/// Why the server did not start. Each message names the configuration key.
+/// A part of [`Config`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting {
+    /// [`Config::udp_port`]
+    UdpPort,
+    /// [`Config::tcp_port`]
+    TcpPort,
+    /// [`Config::node_ip`]
+    NodeIp,
+    /// [`Config::keys`]
+    Keys,
+    /// [`Config::webhooks`]
+    Webhooks,
+}
+
+/// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Another program listens there.
-    #[error("media.udp_port: {port} is taken or not permitted ({source}); set another port")]
+    #[error("{port}/udp is taken or not permitted ({source}); set another port")]
     UdpPort {
         /// The port.
         port: u16,
@@ -79,7 +136,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// Another program listens there.
-    #[error("media.tcp_port: {port} is taken or not permitted ({source}); set another port")]
+    #[error("{port}/tcp is taken or not permitted ({source}); set another port")]
     TcpPort {
         /// The port.
         port: u16,
@@ -87,21 +144,35 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// No address could be told to clients.
-    #[error("media.node_ip: this machine has no address that clients could reach; set one")]
+    #[error("this machine has no address that clients could reach; set one")]
     NoAddress,
     /// The address cannot be reached by anybody.
-    #[error("media.node_ip: {0} is not an address of one machine")]
+    #[error("{0} is not an address of one machine")]
     BadAddress(IpAddr),
     /// There must be a key to check tokens with.
-    #[error("media.keys: no API key is configured")]
+    #[error("no API key is configured")]
     NoKeys,
     /// A webhook is signed with a key that is not there.
-    #[error("media.webhooks: unknown API key {0}")]
+    #[error("unknown API key {0}")]
     WebhookKey(String),
     /// A webhook cannot be posted there.
-    #[error("media.webhooks: not an http or https URL")]
+    #[error("not an http or https URL")]
     WebhookUrl,
     /// Something of the system failed.
     #[error("media server: {0}")]
     System(#[from] std::io::Error),
+}
+
+impl StartError {
+    /// What is to be set otherwise; whoever starts the server knows the key's name.
+    pub fn setting(&self) -> Option<Setting> {
+        match self {
+            Self::UdpPort { .. } => Some(Setting::UdpPort),
+            Self::TcpPort { .. } => Some(Setting::TcpPort),
+            Self::NoAddress | Self::BadAddress(_) => Some(Setting::NodeIp),
+            Self::NoKeys => Some(Setting::Keys),
+            Self::WebhookKey(_) | Self::WebhookUrl => Some(Setting::Webhooks),
+            Self::System(_) => None,
+        }
+    }
 }

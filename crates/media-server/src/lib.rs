@@ -16,7 +16,8 @@ mod thread;
 mod twirp;
 mod webhook;
 
-pub use config::{BindScope, Config, StartError, Webhook};
-pub use plenum_media::room::Limits;
+pub use config::{BindScope, Config, Setting, StartError, Webhook};
+pub use plenum_media::room::{Limits, RoomDefaults, TextLimits};
+pub use plenum_media::sdp::Codec;
 pub use server::Server;
 pub use thread::Health;

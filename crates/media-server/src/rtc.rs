@@ -120,7 +120,8 @@ fn check(
     headers: &HeaderMap,
 ) -> Result<JoinParams, Response> {
     let claims = claims(rooms, query, headers).map_err(|e| (StatusCode::UNAUTHORIZED, e).into_response())?;
-    authorize(&claims, query).map_err(|error| {
+    let params = authorize(&claims, query).and_then(|params| params.within(&rooms.facts().limits.texts));
+    params.map_err(|error| {
         let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
         (status, error.to_string()).into_response()
     })

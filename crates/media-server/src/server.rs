@@ -10,7 +10,7 @@ use axum::http::Method;
 use axum::routing::{any, get, post};
 use plenum_media::ids::random_sid;
 use plenum_media::room::ServerFacts;
-use plenum_media::sdp::{Codec, LocalEndpoint};
+use plenum_media::sdp::LocalEndpoint;
 use plenum_media::shard::ShardConfig;
 use plenum_media::token::ApiKeys;
 use plenum_media::transport::{Certificate, LocalAddresses};
@@ -94,7 +94,9 @@ impl Server {
             },
             keys,
             limits: config.limits.clone(),
-            codecs: Codec::DEFAULT.to_vec(),
+            codecs: config.codecs.clone(),
+            rooms: config.rooms.clone(),
+            region: config.region.clone(),
         });
         let Threads { handles: shards, joins: threads, health } = thread::start(sockets, |id| ShardConfig {
             id,

@@ -29,8 +29,7 @@ pub(crate) struct Webhooks {
 }
 
 struct Listener {
-    url: String,
-    api_key: String,
+    hook: Webhook,
     secret: String,
 }
 
@@ -49,11 +48,7 @@ impl Webhooks {
                 if !webhook.url.starts_with("http://") && !webhook.url.starts_with("https://") {
                     return Err(StartError::WebhookUrl);
                 }
-                Ok(Listener {
-                    url: webhook.url.clone(),
-                    api_key: webhook.api_key.clone(),
-                    secret: secret.to_owned(),
-                })
+                Ok(Listener { hook: webhook.clone(), secret: secret.to_owned() })
             })
             .collect::<Result<Vec<_>, _>>()?;
         let client = reqwest::Client::builder()
@@ -140,9 +135,9 @@ enum Attempt {
 async fn post(listener: &Listener, client: &reqwest::Client, body: Vec<u8>) -> Result<(), Attempt> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     // Signed for each try: the signature lives five minutes.
-    let token = sign_webhook(&body, &listener.api_key, &listener.secret, now);
+    let token = sign_webhook(&body, &listener.hook.api_key, &listener.secret, now);
     let request = client
-        .post(&listener.url)
+        .post(&listener.hook.url)
         .header("content-type", "application/webhook+json")
         .header("authorization", token)
         .body(body);

@@ -12,7 +12,7 @@ use livekit_api::access_token::TokenVerifier;
 use livekit_api::webhooks::WebhookReceiver;
 use livekit_protocol as proto;
 use plenum_media::token::{Claims, VideoGrant, sign};
-use plenum_media_server::{BindScope, Config, Limits, Server, Webhook};
+use plenum_media_server::{BindScope, Config, Server, Webhook};
 use prost::Message as _;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -73,9 +73,9 @@ async fn start(answer: fn(&str, usize) -> StatusCode) -> Setup {
         bind: BindScope::Loopback,
         node_ip: None,
         keys: BTreeMap::from([(KEY.to_owned(), SECRET.to_owned())]),
-        webhooks: vec![Webhook { url, api_key: KEY.to_owned() }],
+        webhooks: vec![Webhook::new(url, KEY)],
         shards: 1,
-        limits: Limits::default(),
+        ..Config::default()
     })
     .await
     .expect("a media server");

@@ -26,10 +26,10 @@ pub(crate) use show::show;
 /// A configuration that cannot be used; the text names the key.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct ConfigError(String);
+pub(crate) struct ConfigError(pub(crate) String);
 
 impl ConfigError {
-    fn key(key: &str, problem: impl std::fmt::Display) -> Self {
+    pub(crate) fn key(key: &str, problem: impl std::fmt::Display) -> Self {
         Self(format!("configuration: {key}: {problem}"))
     }
 }
@@ -435,7 +435,7 @@ fn variable(name: &str) -> String {
 }
 
 /// Takes keys and sections away of which only the name is there: they have their defaults.
-fn without_blanks(section: &mut Mapping) {
+pub(crate) fn without_blanks(section: &mut Mapping) {
     section.retain(|_, value| !value.is_null());
     for (_, value) in section.iter_mut() {
         if let Value::Mapping(section) = value {
@@ -445,7 +445,7 @@ fn without_blanks(section: &mut Mapping) {
 }
 
 /// A word that is no level would be read as the name of a module, and silence everything.
-fn check_level(level: &str) -> Result<(), ConfigError> {
+pub(crate) fn check_level(level: &str) -> Result<(), ConfigError> {
     let plain = level.split(',').map(str::trim).filter(|part| !part.contains(['=', '[']));
     let wrong = plain.into_iter().any(|part| part.parse::<LevelFilter>().is_err());
     if wrong || level.trim().is_empty() || EnvFilter::try_new(level).is_err() {
@@ -456,7 +456,7 @@ fn check_level(level: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn read_file(path: &Path) -> Result<Mapping, ConfigError> {
+pub(crate) fn read_file(path: &Path) -> Result<Mapping, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| ConfigError(format!("{} cannot be read: {error}", path.display())))?;
     match serde_yaml_ng::from_str(&text) {
@@ -467,7 +467,8 @@ fn read_file(path: &Path) -> Result<Mapping, ConfigError> {
     }
 }
 
-fn put(tree: &mut Mapping, path: &[&str], value: Value) -> Result<(), ConfigError> {
+/// Sets a key, by its path.
+pub(crate) fn put(tree: &mut Mapping, path: &[&str], value: Value) -> Result<(), ConfigError> {
     let Some((first, rest)) = path.split_first() else { return Ok(()) };
     if rest.is_empty() {
         tree.insert((*first).into(), value);

@@ -6,9 +6,11 @@ mod data;
 mod gate;
 mod peers;
 mod pillars;
+mod process;
 mod proxy;
 mod reach;
 mod serve;
+mod standalone;
 mod status;
 mod surface;
 mod tunnel;
@@ -16,7 +18,7 @@ mod web;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use config::{Config, Secrets};
 
 #[global_allocator]
@@ -40,14 +42,20 @@ enum Role {
     Config {
         #[command(flatten)]
         options: Options,
-        #[command(subcommand)]
+        /// Of a stock server that takes a pillar's place, instead.
         peer: Option<Peer>,
     },
     /// Makes a one-time link that signs a host in.
     HostLink(Options),
+    /// Runs the media server alone, in livekit-server's place: with its flags, environment and configuration keys.
+    #[command(version = MEDIA_VERSION)]
+    Media(standalone::Options),
 }
 
-#[derive(Subcommand)]
+/// Ours, and the server whose protocol and API it speaks.
+const MEDIA_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (as livekit-server 1.13.5)");
+
+#[derive(Clone, Copy, ValueEnum)]
 enum Peer {
     /// The configuration of a matching nats-server.
     NatsServer,
@@ -58,13 +66,13 @@ enum Peer {
 #[derive(Args, Clone, Default)]
 struct Options {
     /// YAML file with the configuration.
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Folder of everything that lasts [default: ./plenum-data].
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Address and port of the HTTP server [default: 127.0.0.1:8080].
-    #[arg(long, value_name = "ADDR", global = true)]
+    #[arg(long, value_name = "ADDR")]
     listen: Option<std::net::SocketAddr>,
 }
 
@@ -97,6 +105,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command.role {
         None => serve::run(command.options.load()?),
         Some(Role::Serve(options)) => serve::run(options.load()?),
+        Some(Role::Media(options)) => standalone::run(&options),
         Some(Role::Config { options, peer: None }) => {
             print!("{}", config::show(&options.load()?));
             Ok(())

@@ -13,7 +13,7 @@ use plenum_control::{
     CalloutKeys, Login, MediaConfig,
     layout::{PARTICIPANTS, SERVICE, SHARES, SYSTEM, Share},
 };
-use plenum_media_server::{self as media_server, BindScope, Webhook};
+use plenum_media_server::{self as media_server, BindScope, Setting, Webhook};
 use plenum_messaging_server::{
     self as messaging_server, AccountConfig, AuthCalloutConfig, Credentials, Export, Import, Limits,
     ResponseType, UserConfig,
@@ -134,15 +134,34 @@ impl Media {
             bind,
             node_ip: config.media.node_ip,
             keys,
-            webhooks: vec![Webhook { url: format!("{own_url}/webhook"), api_key: key.clone() }],
-            shards: 0,
-            limits: media_server::Limits::default(),
+            webhooks: vec![Webhook::new(format!("{own_url}/webhook"), key.clone())],
+            ..media_server::Config::default()
         })
-        .await?;
+        .await
+        .map_err(|error| {
+            at_key(error, |setting| match setting {
+                Setting::UdpPort => "media.udp_port",
+                Setting::TcpPort => "media.tcp_port",
+                Setting::NodeIp => "media.node_ip",
+                Setting::Keys => "media.keys",
+                Setting::Webhooks => "listen",
+            })
+        })?;
         info!(media.address = %server.udp_addr(), media.candidates = ?server.candidates(), "The embedded media server listens");
         let public_url = media_url(config, address, &server.candidates());
         let config = MediaConfig { api_url: own_url.to_owned(), public_url, key, secret };
         Ok(Self { config, router: server.router(), embedded: Some(server) })
+    }
+}
+
+/// Why the media server did not start, with the name of the key.
+pub(crate) fn at_key(
+    error: media_server::StartError,
+    name: impl Fn(Setting) -> &'static str,
+) -> anyhow::Error {
+    match error.setting() {
+        Some(setting) => anyhow::Error::new(error).context(format!("configuration: {}", name(setting))),
+        None => error.into(),
     }
 }
 

@@ -11,27 +11,26 @@ use anyhow::{Context as _, Result};
 use axum::{
     Router, extract::Request, http::StatusCode, middleware, response::IntoResponse as _, routing::post,
 };
-use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use axum_server::tls_rustls::RustlsConfig;
+use metrics_exporter_prometheus::PrometheusHandle;
 use plenum_api::{Api, ApiConfig, HostLinks, Origin};
 use plenum_control::{Control, Drain, LayoutError, StartError, Tokens};
 use plenum_storage::Storage;
 use tokio::{
     net::TcpListener,
-    signal::unix::{Signal, SignalKind, signal},
     task::JoinHandle,
     time::{Instant, sleep, timeout_at},
 };
 use tower::ServiceExt as _;
 use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
 
 use crate::{
-    config::{Config, LogFormat, Secrets},
-    connections::{Bounded, connections_max, with_patience},
+    config::{Config, Secrets},
+    connections::{Bounded, connections_max},
     data::{DataFolder, write_private},
     gate::Gate,
     pillars::{Media, Messaging},
+    process::{self, Signals},
     proxy::{self, Front},
     reach::{origin, url_of, warn_about},
     status::{self, Status},
@@ -43,18 +42,9 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(5);
 /// Waits between tries to reach an external broker at start.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(15);
-/// Samples of histograms are put together this often; nobody else does it.
-const METRICS_EVERY: Duration = Duration::from_secs(5);
-/// Threads that are still busy when the grace period is over are left to the system after this long.
-const LEFT_BEHIND_AFTER: Duration = Duration::from_millis(100);
-
 pub(crate) fn run(config: Config) -> Result<()> {
-    logs(&config)?;
-    rustls::crypto::aws_lc_rs::default_provider().install_default().ok().context("TLS was already set up")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(serve(config));
-    runtime.shutdown_timeout(LEFT_BEHIND_AFTER);
-    result
+    process::logs(&config.log.level, config.log.format)?;
+    process::run(serve(config))
 }
 
 async fn serve(config: Config) -> Result<()> {
@@ -79,25 +69,6 @@ async fn serve(config: Config) -> Result<()> {
     Ok(())
 }
 
-/// SIGTERM and Ctrl-C, from the first moment on.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
 /// Everything that is open. It answers HTTP from the first moment: until it can take meetings, that it cannot yet.
 struct Server {
     config: Config,
@@ -120,8 +91,7 @@ impl Server {
     async fn open(config: Config) -> Result<Self> {
         let folder = DataFolder::open(&config.data)?;
         let secrets = Secrets::load_or_generate(&folder.join("secrets.yaml"))?;
-        let metrics = PrometheusBuilder::new().install_recorder().context("metrics")?;
-        tokio::spawn(upkeep(metrics.clone()));
+        let metrics = process::metrics()?;
         let tls = match (&config.tls.cert, &config.tls.key) {
             (Some(cert), Some(key)) => Some(
                 RustlsConfig::from_pem_file(cert, key)
@@ -140,7 +110,9 @@ impl Server {
             .with_context(|| format!("{} cannot be listened on (key: listen)", config.listen))?;
         let address = listener.local_addr()?;
         let (status, gate, http) = (Status::default(), Gate::default(), axum_server::Handle::new());
-        let http_task = answer(listener, tls, http.clone(), outside(&config, &status, &gate))?;
+        let places = Bounded::new(connections_max());
+        let router = outside(&config, &status, &gate);
+        let http_task = process::answer(listener, tls, http.clone(), places, router)?;
 
         let storage = storage(&folder).await;
         let messaging = Messaging::start(&config, &secrets, folder.join("messaging")).await?;
@@ -305,24 +277,6 @@ fn inside(media: &Media, gate: &Gate) -> Router {
         .fallback(twirp)
 }
 
-fn answer(
-    listener: std::net::TcpListener,
-    tls: Option<RustlsConfig>,
-    handle: axum_server::Handle<SocketAddr>,
-    router: Router,
-) -> Result<JoinHandle<io::Result<()>>> {
-    let bounded = Bounded::new(connections_max());
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum_server::from_tcp(listener)?.handle(handle);
-    Ok(match tls {
-        Some(tls) => {
-            let server = server.acceptor(RustlsAcceptor::new(tls).acceptor(bounded));
-            tokio::spawn(with_patience(server).serve(service))
-        }
-        None => tokio::spawn(with_patience(server.acceptor(bounded)).serve(service)),
-    })
-}
-
 /// Meetings go on without a history; it is opened when it can be.
 async fn storage(folder: &DataFolder) -> Storage {
     let file = folder.join("history.sqlite");
@@ -340,28 +294,6 @@ fn may_pass(error: &StartError) -> bool {
         StartError::Layout(LayoutError::Stream { .. }) => false,
         _ => true,
     }
-}
-
-async fn upkeep(metrics: PrometheusHandle) {
-    loop {
-        sleep(METRICS_EVERY).await;
-        metrics.run_upkeep();
-    }
-}
-
-fn logs(config: &Config) -> Result<()> {
-    let mut level = config.log.level.clone();
-    if !level.contains("memory_serve") {
-        // One line for each file of the web client.
-        level.push_str(",memory_serve=warn");
-    }
-    let filter = EnvFilter::try_new(&level).context("configuration: log.level")?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    match config.log.format {
-        LogFormat::Text => logs.with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Json => logs.json().init(),
-    }
-    Ok(())
 }
 
 /// The last lines of a start: where to go and how to get in.

@@ -160,7 +160,7 @@ pub(crate) fn metrics(handle: PrometheusHandle, token: Option<String>) -> Router
 }
 
 /// Takes as long for a wrong guess as for a right one of the same length.
-fn equal(shown: &str, token: &str) -> bool {
+pub(crate) fn equal(shown: &str, token: &str) -> bool {
     shown.len() == token.len()
         && shown.bytes().zip(token.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
@@ -171,7 +171,7 @@ mod tests {
 
     use axum::body::Body;
     use axum::http::Request;
-    use plenum_media_server::{BindScope, Config, Limits, Server};
+    use plenum_media_server::{BindScope, Config, Server};
     use tower::ServiceExt as _;
 
     use super::*;
@@ -195,7 +195,7 @@ mod tests {
             keys: BTreeMap::from([("key".to_owned(), "secret".to_owned())]),
             webhooks: Vec::new(),
             shards: 2,
-            limits: Limits::default(),
+            ..Config::default()
         })
         .await
         .expect("a media server");

@@ -144,7 +144,7 @@ mod tests {
             keys: [("key".to_owned(), "secret-of-more-than-32-characters".to_owned())].into(),
             webhooks: Vec::new(),
             shards: 1,
-            limits: plenum_media_server::Limits::default(),
+            ..plenum_media_server::Config::default()
         })
         .await
         .unwrap();

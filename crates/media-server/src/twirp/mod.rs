@@ -36,7 +36,9 @@ impl From<ApiError> for TwirpError {
         let message = api.to_string();
         match api {
             ApiError::NotFound(_) => error("not_found", StatusCode::NOT_FOUND, message),
-            ApiError::InvalidArgument(_) => error("invalid_argument", StatusCode::BAD_REQUEST, message),
+            ApiError::InvalidArgument(_) | ApiError::TooLong(_) => {
+                error("invalid_argument", StatusCode::BAD_REQUEST, message)
+            }
             ApiError::FailedPrecondition(_) => {
                 error("failed_precondition", StatusCode::PRECONDITION_FAILED, message)
             }
@@ -105,7 +107,7 @@ impl Call {
         if request.egress.is_some() {
             return Err(error("unimplemented", StatusCode::NOT_IMPLEMENTED, "egress is not supported"));
         }
-        let options = RoomOptions::from_request(&request)?;
+        let options = RoomOptions::from_request(&request, &self.rooms.facts().limits.texts)?;
         let (room, created) = self.rooms.get_or_create(&name, &options).map_err(|_| {
             error("resource_exhausted", StatusCode::TOO_MANY_REQUESTS, "no more rooms can be made")
         })?;

@@ -6,9 +6,8 @@ use proto::leave_request::Action;
 use proto::signal_response::Message as Response;
 use proto::{DataPacket, DisconnectReason};
 
-use super::{Moment, Room, RoomOptions, or_default};
+use super::{Moment, Room, RoomOptions, TooLong};
 use crate::ids::Identity;
-use crate::signalling::MAX_METADATA_LEN;
 use crate::transport::MAX_DATA_LEN;
 
 /// A call.
@@ -58,6 +57,9 @@ pub enum ApiError {
     /// A field of the request is wrong.
     #[error("{0}")]
     InvalidArgument(&'static str),
+    /// A text of the request is too long.
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
     /// Not possible in this state.
     #[error("{0}")]
     FailedPrecondition(&'static str),
@@ -109,12 +111,9 @@ impl Room {
     }
 
     fn update_options(&mut self, options: &RoomOptions) {
-        let info = &mut self.info;
-        info.empty_timeout = or_default(options.empty_timeout, info.empty_timeout);
-        info.departure_timeout = or_default(options.departure_timeout, info.departure_timeout);
-        info.max_participants = or_default(options.max_participants, info.max_participants);
-        if !options.metadata.is_empty() && options.metadata != info.metadata {
-            info.metadata.clone_from(&options.metadata);
+        let before = self.info.metadata.clone();
+        options.put_into(&mut self.info);
+        if self.info.metadata != before {
             self.broadcast_room();
         }
     }
@@ -148,13 +147,7 @@ impl Room {
         request: proto::UpdateParticipantRequest,
     ) -> Result<ApiReply, ApiError> {
         let identity = self.known(&request.identity)?;
-        self.set_metadata(moment, &identity, &request.name, &request.metadata, &request.attributes).map_err(
-            |what| match what {
-                "name" => ApiError::InvalidArgument("name is too long"),
-                "metadata" => ApiError::InvalidArgument("metadata is too long"),
-                _ => ApiError::InvalidArgument("attributes are too long"),
-            },
-        )?;
+        self.set_metadata(moment, &identity, &request.name, &request.metadata, &request.attributes)?;
         if let Some(permission) = request.permission {
             self.set_permission(moment, &identity, permission);
         }
@@ -188,20 +181,5 @@ impl Room {
         }
         self.data_from_api(&packet, reliable);
         Ok(ApiReply::Done)
-    }
-}
-
-impl RoomOptions {
-    /// What `CreateRoom` asks for.
-    pub fn from_request(request: &proto::CreateRoomRequest) -> Result<Self, ApiError> {
-        if request.metadata.len() > MAX_METADATA_LEN {
-            return Err(ApiError::InvalidArgument("metadata is too long"));
-        }
-        Ok(Self {
-            empty_timeout: request.empty_timeout,
-            departure_timeout: request.departure_timeout,
-            max_participants: request.max_participants,
-            metadata: request.metadata.clone(),
-        })
     }
 }

@@ -11,7 +11,7 @@ use proto::signal_response::Message as Response;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::{Command, Effect, Limits, Moment, Room, RoomOptions, ServerFacts};
+use super::{Command, Effect, Limits, Moment, Room, RoomDefaults, RoomOptions, ServerFacts};
 use crate::ids::{NodeId, PeerHandle, RoomId, RoomName, ShardId};
 use crate::sdp::{self, LocalEndpoint};
 use crate::shard::{self, EventKind, Side};
@@ -67,6 +67,8 @@ impl Play {
             keys: ApiKeys::new(BTreeMap::from([("key".to_owned(), "secret".to_owned())])),
             limits: Limits::default(),
             codecs: crate::sdp::Codec::ALL.to_vec(),
+            rooms: RoomDefaults::default(),
+            region: String::new(),
         };
         let mut moment = Moment { now, unix_ms: 1, rng: &mut rng };
         let name = RoomName::new("fuzz").expect("a good name");

@@ -12,11 +12,11 @@ use rand::RngExt;
 
 use super::participant::{Participant, PublisherSide, Requested, SubscriberSide};
 use super::simulate::Simulated;
-use super::{ANNOUNCED_PROTOCOL, ANNOUNCED_VERSION, COUNTS_DELAY, Effect, Moment, Room};
+use super::{ANNOUNCED_PROTOCOL, ANNOUNCED_VERSION, COUNTS_DELAY, Effect, Moment, Room, TooLong};
 use crate::ids::{IceCredentials, Identity, PeerHandle, random_sid};
 use crate::sdp::PayloadTypes;
 use crate::shard::{self, Connections, Failure, Side};
-use crate::signalling::{JoinParams, MAX_ATTRIBUTES_LEN, MAX_METADATA_LEN, grant_of};
+use crate::signalling::{JoinParams, grant_of};
 use crate::token::{Claims, sign};
 
 /// Whoever is not connected by then is removed.
@@ -94,6 +94,7 @@ impl Room {
             participant: Some(own.info()),
             other_participants: others.map(|(_, participant)| participant.info()).collect(),
             server_version: ANNOUNCED_VERSION.into(),
+            server_region: self.facts.region.clone(),
             server_info: Some(self.server_info()),
             subscriber_primary: !own.has_one_connection() && own.permission.can_subscribe,
             client_configuration: Some(proto::ClientConfiguration::default()),
@@ -111,6 +112,7 @@ impl Room {
             version: ANNOUNCED_VERSION.into(),
             protocol: ANNOUNCED_PROTOCOL,
             node_id: self.facts.node_id.clone(),
+            region: self.facts.region.clone(),
             ..proto::ServerInfo::default()
         }
     }
@@ -347,7 +349,7 @@ impl Room {
         } else {
             match self.set_metadata(moment, identity, &request.name, &request.metadata, &request.attributes) {
                 Ok(()) => (Reason::Ok, String::new()),
-                Err(what) => (Reason::LimitExceeded, format!("{what} is too long")),
+                Err(error) => (Reason::LimitExceeded, error.to_string()),
             }
         };
         if reason != Reason::Ok || protocol >= 15 {
@@ -369,14 +371,11 @@ impl Room {
         name: &str,
         metadata: &str,
         attributes: &HashMap<String, String>,
-    ) -> Result<(), &'static str> {
+    ) -> Result<(), TooLong> {
+        let texts = self.facts.limits.texts;
         let Some(participant) = self.participants.get_mut(identity) else { return Ok(()) };
-        if name.len() > crate::ids::MAX_NAME_LEN {
-            return Err("name");
-        }
-        if metadata.len() > MAX_METADATA_LEN {
-            return Err("metadata");
-        }
+        texts.check_name(name)?;
+        texts.check_metadata(metadata)?;
         let mut merged = participant.info.attributes.clone();
         for (key, value) in attributes {
             if value.is_empty() {
@@ -385,9 +384,7 @@ impl Room {
                 merged.insert(key.clone(), value.clone());
             }
         }
-        if merged.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>() > MAX_ATTRIBUTES_LEN {
-            return Err("attributes");
-        }
+        texts.check_attributes(&merged)?;
         let info = &mut participant.info;
         let before = (info.name.clone(), info.metadata.clone(), info.attributes.clone());
         if !name.is_empty() {

@@ -4,6 +4,7 @@
 //! leave through these effects, so that an `update` always precedes the offer that names its track.
 
 mod api;
+mod config;
 mod data;
 mod dynacast;
 mod fuzz;
@@ -28,6 +29,7 @@ use proto::signal_response::Message as Response;
 use rand::Rng;
 
 pub use api::{ApiCall, ApiError, ApiReply};
+pub use config::{Limits, RoomDefaults, RoomOptions, TextLimits, TooLong};
 pub use fuzz::fuzz;
 pub use members::JoinRefused;
 use participant::Participant;
@@ -58,33 +60,10 @@ pub struct ServerFacts {
     pub limits: Limits,
     /// Codecs that may be published, the preferred ones first (see [`Codec::DEFAULT`]).
     pub codecs: Vec<Codec>,
-}
-
-/// Bounds on what clients may ask for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// Participants of a room, whatever the room itself says.
-    pub participants: usize,
-    /// Tracks that one participant publishes.
-    pub tracks_per_participant: usize,
-    /// Tracks that wait for their session description.
-    pub pending_tracks: usize,
-    /// Tracks that one participant receives.
-    pub subscriptions: usize,
-    /// Rooms of the server.
-    pub rooms: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            participants: 1_000,
-            tracks_per_participant: 32,
-            pending_tracks: 20,
-            subscriptions: 900,
-            rooms: 10_000,
-        }
-    }
+    /// What rooms are like where nothing else is said.
+    pub rooms: RoomDefaults,
+    /// Where the server stands, in the operator's words.
+    pub region: String,
 }
 
 /// Time and chance of one step.
@@ -180,23 +159,6 @@ pub enum Effect {
     Closed,
 }
 
-/// How a room is made.
-#[derive(Debug, Clone, Default)]
-pub struct RoomOptions {
-    /// Seconds until a room closes that nobody ever came to.
-    pub empty_timeout: u32,
-    /// Seconds until a room closes after the last has left.
-    pub departure_timeout: u32,
-    /// Most participants; 0 for no bound of its own.
-    pub max_participants: u32,
-    /// Free text.
-    pub metadata: String,
-}
-
-/// LiveKit's default of [`RoomOptions::empty_timeout`].
-const EMPTY_TIMEOUT: u32 = 300;
-/// LiveKit's default of [`RoomOptions::departure_timeout`].
-const DEPARTURE_TIMEOUT: u32 = 20;
 /// Changed counts are told to everybody after this time.
 const COUNTS_DELAY: Duration = Duration::from_secs(5);
 
@@ -243,18 +205,16 @@ impl Room {
     ) -> (Self, Vec<Effect>) {
         let codec =
             |codec: Codec| proto::Codec { mime: codec.mime_type().to_owned(), fmtp_line: String::new() };
-        let info = proto::Room {
+        let mut info = proto::Room {
             sid: random_sid("RM_", moment.rng),
             name: name.as_str().to_owned(),
-            empty_timeout: or_default(options.empty_timeout, EMPTY_TIMEOUT),
-            departure_timeout: or_default(options.departure_timeout, DEPARTURE_TIMEOUT),
-            max_participants: options.max_participants,
             creation_time: (moment.unix_ms / 1000).cast_signed(),
             creation_time_ms: moment.unix_ms.cast_signed(),
             enabled_codecs: facts.codecs.iter().copied().map(codec).collect(),
-            metadata: options.metadata.clone(),
             ..proto::Room::default()
         };
+        facts.rooms.put_into(&mut info);
+        options.put_into(&mut info);
         let mut sif_trailer = vec![0; 16];
         moment.rng.fill_bytes(&mut sif_trailer);
         let mut room = Self {
@@ -442,10 +402,6 @@ impl Room {
     fn new_down(&mut self) -> DownKey {
         DownKey(self.new_key())
     }
-}
-
-fn or_default(value: u32, default: u32) -> u32 {
-    if value == 0 { default } else { value }
 }
 
 #[cfg(test)]

@@ -40,6 +40,8 @@ impl Sim {
             keys: ApiKeys::new(BTreeMap::from([("key".to_owned(), "secret".to_owned())])),
             limits: Limits { participants: 5, ..Limits::default() },
             codecs: codecs.to_vec(),
+            rooms: RoomDefaults::default(),
+            region: String::new(),
         };
         let now = Instant::now();
         let mut moment = Moment { now, unix_ms: 1_000_000, rng: &mut rng };

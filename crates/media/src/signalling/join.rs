@@ -13,12 +13,8 @@ use proto::participant_info::Kind;
 use proto::wrapped_join_request::Compression;
 
 use crate::ids::{Identity, NameError, RoomName};
+use crate::room::{TextLimits, TooLong};
 use crate::token::{Claims, VideoGrant};
-
-/// Longest metadata, in bytes (LiveKit's default limit).
-pub const MAX_METADATA_LEN: usize = 512 * 1024;
-/// Longest sum of attribute keys and values, in bytes (LiveKit's default limit).
-pub const MAX_ATTRIBUTES_LEN: usize = 64 * 1024;
 
 /// Everything that the first request says about a participant.
 #[derive(Debug, Clone)]
@@ -80,11 +76,24 @@ pub enum JoinError {
     #[error("access token: video.roomJoin is missing")]
     NotAllowed,
     /// A text is too long.
-    #[error("{0} is too long")]
-    TooLong(&'static str),
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
     /// A query parameter cannot be read.
     #[error("query parameter {0} is malformed")]
     BadParameter(&'static str),
+}
+
+impl JoinParams {
+    /// Itself, if its texts are not too long.
+    ///
+    /// # Errors
+    /// Names the first that is.
+    pub fn within(self, texts: &TextLimits) -> Result<Self, JoinError> {
+        texts.check_name(&self.name)?;
+        texts.check_metadata(&self.metadata)?;
+        texts.check_attributes(&self.attributes)?;
+        Ok(self)
+    }
 }
 
 impl JoinError {
@@ -113,15 +122,6 @@ pub fn authorize(claims: &Claims, query: &BTreeMap<String, String>) -> Result<Jo
         if !said.metadata.is_empty() {
             metadata = said.metadata;
         }
-    }
-    if claims.name.len() > crate::ids::MAX_NAME_LEN {
-        return Err(JoinError::TooLong("name"));
-    }
-    if metadata.len() > MAX_METADATA_LEN {
-        return Err(JoinError::TooLong("metadata"));
-    }
-    if attributes.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>() > MAX_ATTRIBUTES_LEN {
-        return Err(JoinError::TooLong("attributes"));
     }
     let short = |text: &str| text.chars().take(64).collect::<String>();
     Ok(JoinParams {

@@ -3,8 +3,5 @@
 mod join;
 mod wire;
 
-pub use join::{
-    JoinError, JoinParams, MAX_ATTRIBUTES_LEN, MAX_METADATA_LEN, Opening, authorize, fuzz_request, grant_of,
-    permission_of,
-};
+pub use join::{JoinError, JoinParams, Opening, authorize, fuzz_request, grant_of, permission_of};
 pub use wire::{Format, Incoming, MAX_MESSAGE_LEN, WireError, decode, encode, fuzz};

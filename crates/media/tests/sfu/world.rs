@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use livekit_protocol as proto;
 use plenum_media::ids::{Identity, NodeId, PeerHandle, RoomId, RoomName, ShardId};
-use plenum_media::room::{Command, Effect, Limits, Moment, Room, RoomOptions, ServerFacts};
+use plenum_media::room::{Command, Effect, Limits, Moment, Room, RoomDefaults, RoomOptions, ServerFacts};
 use plenum_media::sdp::{Codec, LocalEndpoint};
 use plenum_media::sending::{Path, PathProtocol};
 use plenum_media::shard::{DropReason, Received, Shard, ShardConfig, Side};
@@ -91,6 +91,8 @@ impl World {
             keys: ApiKeys::new(BTreeMap::from([("key".to_owned(), "secret".to_owned())])),
             limits: Limits::default(),
             codecs: Codec::ALL.to_vec(),
+            rooms: RoomDefaults::default(),
+            region: String::new(),
         };
         let local = Arc::new(LocalAddresses { udp: vec![server], tcp: Vec::new() });
         let mut rng = StdRng::seed_from_u64(3);
