@@ -11,6 +11,7 @@ mod rooms;
 mod rtc;
 mod server;
 mod socket;
+mod tally;
 mod tcp;
 mod thread;
 mod twirp;

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::metrics_names as names;
 use crate::outbox::{Outbox, Outgoing};
+use crate::tally::{Node, Tally};
 use crate::thread::{ShardHandle, ToShard};
 use crate::webhook::{RoomWebhooks, Webhooks};
 
@@ -75,6 +76,7 @@ pub(crate) struct NoRoom;
 pub(crate) struct Rooms {
     by_name: Mutex<Register>,
     facts: Arc<ServerFacts>,
+    node: Node,
     shards: Vec<ShardHandle>,
     webhooks: Mutex<Option<Webhooks>>,
     next: AtomicU64,
@@ -97,6 +99,7 @@ impl Rooms {
         let (alive, all_over) = mpsc::channel(1);
         let rooms = Self {
             by_name: Mutex::new(Register::default()),
+            node: Node::new(&facts.node_id),
             facts,
             shards,
             webhooks: Mutex::new(Some(webhooks)),
@@ -108,6 +111,11 @@ impl Rooms {
 
     pub(crate) fn facts(&self) -> &ServerFacts {
         &self.facts
+    }
+
+    /// For counts.
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
     }
 
     fn register(&self) -> std::sync::MutexGuard<'_, Register> {
@@ -122,6 +130,18 @@ impl Rooms {
     /// All rooms.
     pub(crate) fn all(&self) -> Vec<RoomHandle> {
         self.register().rooms.values().cloned().collect()
+    }
+
+    /// Whether a room that is not there may be made by somebody who joins; `granted`: the token says so.
+    pub(crate) fn may_create(&self, granted: bool) -> bool {
+        granted || self.facts.rooms.auto_create
+    }
+
+    /// Whether the room of that name is not there and cannot be made.
+    pub(crate) fn is_full(&self, name: &RoomName) -> bool {
+        let register = self.register();
+        let more = !register.draining && register.rooms.len() < self.facts.limits.rooms;
+        !more && !register.rooms.contains_key(name)
     }
 
     /// The room of that name, made if it is not there; and whether it was made.
@@ -162,6 +182,7 @@ impl Rooms {
             rng,
             rooms: self.clone(),
             name: name.clone(),
+            tally: Tally::new(self.node.clone()),
             lost: VecDeque::new(),
             closed: false,
         };
@@ -226,6 +247,7 @@ struct RoomTask {
     rng: StdRng,
     rooms: Arc<Rooms>,
     name: RoomName,
+    tally: Tally,
     /// Clients that do not take their messages.
     lost: VecDeque<PeerHandle>,
     closed: bool,
@@ -270,6 +292,7 @@ impl RoomTask {
                 self.next_peer += 1;
                 let peer = PeerHandle { node: NodeId(0), shard: self.shard.id, key: self.next_peer };
                 self.seat(peer, outbox, admitted)?;
+                self.tally.coming(peer, params.protocol);
                 Command::Join { params, peer }
             }
             RoomMessage::Resume { identity, sid, outbox, admitted } => {
@@ -329,6 +352,7 @@ impl RoomTask {
     /// Does what the room wants, in its order.
     async fn perform(&mut self, effects: Vec<Effect>) {
         for effect in effects {
+            self.tally.see(&effect);
             match effect {
                 Effect::Signal { peer, message } => self.tell(peer, Outgoing::Message(message)),
                 Effect::CloseSignal { peer } => {
@@ -336,7 +360,7 @@ impl RoomTask {
                     self.outboxes.remove(&peer);
                 }
                 Effect::Shard { command, .. } => self.shard.send(ToShard::Command(command)).await,
-                Effect::Webhook(event) => self.webhooks.post(*event),
+                Effect::Webhook(event) => self.webhooks.post(&event),
                 Effect::Reply { id, result } => {
                     if let Some(reply) = self.replies.remove(&id) {
                         let _ = reply.send(result);

@@ -10,7 +10,6 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use livekit_protocol as proto;
 use livekit_protocol::signal_response::Message as Signal;
-use plenum_media::room::RoomOptions;
 use plenum_media::signalling::{Format, Incoming, JoinParams, MAX_MESSAGE_LEN, authorize, decode, encode};
 use plenum_media::token::{self, Claims};
 use tokio::sync::oneshot;
@@ -18,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::metrics_names as names;
 use crate::outbox::{Outbox, OutboxReader, Outgoing, outbox};
 use crate::rooms::{RoomHandle, RoomMessage, Rooms, Seat};
+use crate::tally::{Node, label};
 
 /// Time between our pings.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -121,10 +121,18 @@ fn check(
 ) -> Result<JoinParams, Response> {
     let claims = claims(rooms, query, headers).map_err(|e| (StatusCode::UNAUTHORIZED, e).into_response())?;
     let params = authorize(&claims, query).and_then(|params| params.within(&rooms.facts().limits.texts));
-    params.map_err(|error| {
+    let params = params.map_err(|error| {
         let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
         (status, error.to_string()).into_response()
-    })
+    })?;
+    if !rooms.may_create(params.may_create_room) && rooms.get(&params.room).is_none() {
+        // Clients know by these words that it is not the endpoint that is missing.
+        return Err((StatusCode::NOT_FOUND, "requested room does not exist").into_response());
+    }
+    if rooms.is_full(&params.room) {
+        return Err((StatusCode::SERVICE_UNAVAILABLE, "no more rooms can be made").into_response());
+    }
+    Ok(params)
 }
 
 async fn serve(rooms: Arc<Rooms>, params: JoinParams, mut socket: WebSocket) {
@@ -140,7 +148,8 @@ async fn serve(rooms: Arc<Rooms>, params: JoinParams, mut socket: WebSocket) {
         return;
     };
     metrics::gauge!(names::SIGNAL_CONNECTIONS).increment(1.0);
-    pump(&room, seat, &mut socket, &mut messages).await;
+    rooms.node().count(names::LIVEKIT_JOINS, &[label("state", "signal_connected"), label("warp", "")]);
+    pump(rooms.node(), &room, seat, &mut socket, &mut messages).await;
     room.send(RoomMessage::SignalClosed { seat }).await;
     metrics::gauge!(names::SIGNAL_CONNECTIONS).decrement(1.0);
 }
@@ -149,7 +158,10 @@ async fn serve(rooms: Arc<Rooms>, params: JoinParams, mut socket: WebSocket) {
 async fn enter(rooms: &Arc<Rooms>, params: JoinParams, outbox: Outbox) -> Option<(RoomHandle, Seat)> {
     let params = Box::new(params);
     for _ in 0..3 {
-        let (room, _) = rooms.get_or_create(&params.room, &RoomOptions::default()).ok()?;
+        let room = match rooms.may_create(params.may_create_room) {
+            true => rooms.get_or_create(&params.room, &params.room_options()).ok()?.0,
+            false => rooms.get(&params.room)?,
+        };
         let (admitted, answer) = oneshot::channel();
         let join = RoomMessage::Join { params: params.clone(), outbox: outbox.clone(), admitted };
         if room.send(join).await
@@ -171,7 +183,13 @@ async fn go_on(rooms: &Rooms, params: JoinParams, sid: String, outbox: Outbox) -
 }
 
 /// Carries frames both ways until one side ends it.
-async fn pump(room: &RoomHandle, seat: Seat, socket: &mut WebSocket, messages: &mut OutboxReader) {
+async fn pump(
+    node: &Node,
+    room: &RoomHandle,
+    seat: Seat,
+    socket: &mut WebSocket,
+    messages: &mut OutboxReader,
+) {
     let mut format = Format::Binary;
     let mut ping = tokio::time::interval(PING_INTERVAL);
     let mut heard = Instant::now();
@@ -180,7 +198,9 @@ async fn pump(room: &RoomHandle, seat: Seat, socket: &mut WebSocket, messages: &
         tokio::select! {
             outgoing = messages.recv() => match outgoing {
                 Some(Outgoing::Message(message)) => {
-                    if !write(socket, frame(*message, format)).await {
+                    let written = write(socket, frame(*message, format)).await;
+                    count(node, written, "response");
+                    if !written {
                         return;
                     }
                 }
@@ -197,6 +217,7 @@ async fn pump(room: &RoomHandle, seat: Seat, socket: &mut WebSocket, messages: &
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
                     Some(Ok(Message::Close(_)) | Err(_)) | None => return,
                 };
+                count(node, decoded.is_ok(), "request");
                 match decoded {
                     Ok((request, used)) => {
                         format = used;
@@ -222,6 +243,12 @@ async fn pump(room: &RoomHandle, seat: Seat, socket: &mut WebSocket, messages: &
             }
         }
     }
+}
+
+fn count(node: &Node, success: bool, direction: &'static str) {
+    let status = if success { "success" } else { "failure" };
+    let labels = [label("type", "signal"), label("status", status), label("direction", direction)];
+    node.count(names::LIVEKIT_MESSAGES, &labels);
 }
 
 /// How much a client may still send.

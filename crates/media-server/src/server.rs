@@ -140,6 +140,11 @@ impl Server {
                 "/twirp/livekit.RoomService/{method}",
                 post(twirp::room_service).fallback(twirp::bad_route),
             )
+            .route(
+                "/twirp/livekit.AgentDispatchService/{method}",
+                post(twirp::agent_dispatch).fallback(twirp::bad_route),
+            )
+            .route("/twirp/{service}/{method}", post(twirp::absent_service).fallback(twirp::bad_route))
             .route("/twirp/{*rest}", any(twirp::bad_route))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(cors)

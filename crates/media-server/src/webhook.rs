@@ -1,6 +1,7 @@
 //! Webhooks: each room's events in order to each listener, signed, tried again, bounded.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use livekit_protocol::WebhookEvent;
@@ -64,67 +65,97 @@ impl Webhooks {
     pub(crate) fn for_room(&self) -> RoomWebhooks {
         let queues = (0..self.listeners.len())
             .map(|index| {
-                let (queue, events) = mpsc::channel(QUEUE);
+                let (sender, events) = mpsc::channel(QUEUE);
                 let (hooks, alive) = (self.clone(), self.alive.clone());
+                let dropped = Arc::new(AtomicU32::new(0));
+                let queue = Queue { events: sender, dropped: dropped.clone() };
                 tokio::spawn(async move {
-                    deliver(&hooks.listeners[index], &hooks.client, events).await;
+                    deliver(&hooks.listeners[index], &hooks.client, events, &dropped).await;
                     drop(alive);
                 });
                 queue
             })
             .collect();
-        RoomWebhooks { queues }
+        RoomWebhooks { listeners: self.listeners.clone(), queues }
     }
 }
 
 /// The queues of one room, one for each listener.
 #[derive(Default)]
 pub(crate) struct RoomWebhooks {
-    queues: Vec<mpsc::Sender<(Instant, WebhookEvent)>>,
+    listeners: Arc<[Listener]>,
+    queues: Vec<Queue>,
+}
+
+struct Queue {
+    events: mpsc::Sender<(Instant, WebhookEvent)>,
+    /// Events that did not reach the listener; the next one that does says how many.
+    dropped: Arc<AtomicU32>,
 }
 
 impl RoomWebhooks {
-    /// Sends an event to everybody, unless their queue is full.
-    pub(crate) fn post(&self, event: WebhookEvent) {
-        for queue in &self.queues {
-            if queue.try_send((Instant::now(), event.clone())).is_err() {
-                metrics::counter!(names::WEBHOOKS_LOST, "reason" => "queue_full").increment(1);
+    /// Sends an event to everybody who wants it, unless their queue is full.
+    pub(crate) fn post(&self, event: &WebhookEvent) {
+        for (listener, queue) in self.listeners.iter().zip(&self.queues) {
+            if listener.hook.wants(&event.event)
+                && queue.events.try_send((Instant::now(), event.clone())).is_err()
+            {
+                lost("queue_full", &queue.dropped);
             }
         }
     }
+}
+
+fn lost(reason: &'static str, dropped: &AtomicU32) {
+    dropped.fetch_add(1, Ordering::Relaxed);
+    metrics::counter!(names::WEBHOOKS_LOST, "reason" => reason).increment(1);
+    metrics::counter!(names::LIVEKIT_WEBHOOKS, "status" => "drop", "reason" => reason).increment(1);
 }
 
 async fn deliver(
     listener: &Listener,
     client: &reqwest::Client,
     mut events: mpsc::Receiver<(Instant, WebhookEvent)>,
+    dropped: &AtomicU32,
 ) {
-    while let Some((made, event)) = events.recv().await {
+    while let Some((made, mut event)) = events.recv().await {
         if made.elapsed() >= MAX_AGE {
-            metrics::counter!(names::WEBHOOKS_LOST, "reason" => "too_old").increment(1);
+            lost("too_old", dropped);
             continue;
         }
+        let missing = dropped.load(Ordering::Relaxed);
+        say_dropped(&mut event, missing);
         let Ok(body) = serde_json::to_vec(&event) else { continue };
         let mut backoff = BACKOFF.into_iter();
         loop {
             match post(listener, client, body.clone()).await {
-                Ok(()) => break,
+                Ok(()) => {
+                    dropped.fetch_sub(missing, Ordering::Relaxed);
+                    metrics::counter!(names::LIVEKIT_WEBHOOKS, "status" => "success", "reason" => "")
+                        .increment(1);
+                    break;
+                }
                 Err(Attempt::Final(error)) => {
                     tracing::warn!(%error, event = event.event, "A webhook was refused");
-                    metrics::counter!(names::WEBHOOKS_LOST, "reason" => "refused").increment(1);
+                    lost("refused", dropped);
                     break;
                 }
                 Err(Attempt::Again(error)) => match backoff.next() {
                     Some(wait) if made.elapsed() + wait < MAX_AGE => tokio::time::sleep(wait).await,
                     _ => {
                         tracing::warn!(%error, event = event.event, "A webhook could not be delivered");
-                        metrics::counter!(names::WEBHOOKS_LOST, "reason" => "unreachable").increment(1);
+                        lost("unreachable", dropped);
                         break;
                     }
                 },
             }
         }
     }
+}
+
+#[expect(deprecated, reason = "receivers still read it, and nothing else tells them")]
+fn say_dropped(event: &mut WebhookEvent, dropped: u32) {
+    event.num_dropped = dropped.cast_signed();
 }
 
 enum Attempt {

@@ -8,6 +8,7 @@ use std::fmt;
 use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use livekit_protocol::RoomConfiguration;
 use serde::{Deserialize, Serialize};
 
 /// Longest token that is looked at, in bytes; room for the metadata that LiveKit's tokens may carry.
@@ -76,9 +77,33 @@ pub struct Claims {
     /// Hash of the body that a webhook's token belongs to.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub sha256: String,
+    /// More about what the bearer is: `cloud_agent`, `forwarded`, ….
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kind_details: Vec<String>,
+    /// The name of a configuration that a room gets whose first participant the bearer is.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub room_preset: String,
+    /// Such a configuration itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub room_config: Option<RoomConfiguration>,
     /// What the bearer may do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub video: Option<VideoGrant>,
+    /// What the bearer may do with telephones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sip: Option<SipGrant>,
+}
+
+/// What the bearer of a token may do with telephones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SipGrant {
+    /// May manage trunks and rules.
+    #[serde(skip_serializing_if = "is_false")]
+    pub admin: bool,
+    /// May call.
+    #[serde(skip_serializing_if = "is_false")]
+    pub call: bool,
 }
 
 /// What the bearer of a token may do. Absent booleans of the `can_…` kind have defaults of their own.
@@ -127,6 +152,18 @@ pub struct VideoGrant {
     /// Receives metrics packets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub can_subscribe_metrics: Option<bool>,
+    /// May control sessions of agents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub can_manage_agent_session: Option<bool>,
+    /// May record rooms.
+    #[serde(skip_serializing_if = "is_false")]
+    pub room_record: bool,
+    /// May manage ingress.
+    #[serde(skip_serializing_if = "is_false")]
+    pub ingress_admin: bool,
+    /// The room to which participants of `room` may be forwarded or moved.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub destination_room: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

@@ -68,6 +68,8 @@ fn table(media_is_embedded: bool, has_metrics: bool) -> Vec<RouteInfo> {
             route(Caller::MediaToken, "GET", "/rtc/v1/validate"),
             route(Caller::Public, "ANY", "/rtc/{*rest}"),
             route(Caller::MediaToken, "POST", "/twirp/livekit.RoomService/{method}"),
+            route(Caller::MediaToken, "POST", "/twirp/livekit.AgentDispatchService/{method}"),
+            route(Caller::MediaToken, "POST", "/twirp/{service}/{method}"),
             route(Caller::Public, "ANY", "/twirp/{*rest}"),
         ]);
     } else {

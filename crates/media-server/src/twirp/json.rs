@@ -104,7 +104,25 @@ answers! {
     DeleteRoomResponse: &[];
     RemoveParticipantResponse: &[];
     SendDataResponse: &[];
+    UpdateSubscriptionsResponse: &[];
+    PerformRpcResponse: &[("payload", Unset::Text)];
+    AgentDispatch: DISPATCH;
+    ListAgentDispatchResponse: &[("agent_dispatches", Unset::Messages(DISPATCH))];
 }
+
+const DISPATCH: Fields = &[
+    ("id", Unset::Text),
+    ("agent_name", Unset::Text),
+    ("room", Unset::Text),
+    ("metadata", Unset::Text),
+    ("state", Unset::Message(DISPATCH_STATE)),
+    ("restart_policy", Unset::Name("JRP_ON_FAILURE")),
+    ("deployment", Unset::Text),
+    ("attributes", Unset::Map),
+];
+// No worker can connect, so there are no jobs.
+const DISPATCH_STATE: Fields =
+    &[("jobs", Unset::List), ("created_at", Unset::Long), ("deleted_at", Unset::Long)];
 
 const ROOM: Fields = &[
     ("sid", Unset::Text),
@@ -259,6 +277,11 @@ mod tests {
         assert_complete::<proto::DeleteRoomResponse>(proto::DeleteRoomResponse::FIELDS);
         assert_complete::<proto::RemoveParticipantResponse>(proto::RemoveParticipantResponse::FIELDS);
         assert_complete::<proto::SendDataResponse>(proto::SendDataResponse::FIELDS);
+        assert_complete::<proto::UpdateSubscriptionsResponse>(proto::UpdateSubscriptionsResponse::FIELDS);
+        assert_complete::<proto::PerformRpcResponse>(proto::PerformRpcResponse::FIELDS);
+        assert_complete::<proto::AgentDispatch>(DISPATCH);
+        assert_complete::<proto::AgentDispatchState>(DISPATCH_STATE);
+        assert_complete::<proto::ListAgentDispatchResponse>(proto::ListAgentDispatchResponse::FIELDS);
     }
 
     #[test]

@@ -1,9 +1,11 @@
-//! `/twirp/livekit.RoomService/…`: the server API, in protobuf and JSON.
+//! `/twirp/livekit.…`: the server API, in protobuf and JSON.
 
+mod absent;
 mod json;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
@@ -11,13 +13,15 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use livekit_protocol as proto;
 use plenum_media::ids::RoomName;
-use plenum_media::room::{ApiCall, ApiError, ApiReply, RoomOptions};
+use plenum_media::room::{ApiCall, ApiError, ApiReply, RoomOptions, RpcFailure};
 use plenum_media::token::{Claims, VideoGrant};
 use prost::Message;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use crate::metrics_names as names;
 use crate::rooms::{RoomHandle, RoomMessage, Rooms};
+use crate::tally::label;
 
 /// An error as Twirp has it.
 #[derive(Debug)]
@@ -42,6 +46,20 @@ impl From<ApiError> for TwirpError {
             ApiError::FailedPrecondition(_) => {
                 error("failed_precondition", StatusCode::PRECONDITION_FAILED, message)
             }
+            ApiError::TooMany(_) => error("resource_exhausted", StatusCode::TOO_MANY_REQUESTS, message),
+            ApiError::Rpc(failure) => match failure.code {
+                1400 => error("invalid_argument", StatusCode::BAD_REQUEST, message),
+                1401 => error("not_found", StatusCode::NOT_FOUND, message),
+                RpcFailure::REQUEST_PAYLOAD_TOO_LARGE => error("malformed", StatusCode::BAD_REQUEST, message),
+                1403 | 1404 => error("unimplemented", StatusCode::NOT_IMPLEMENTED, message),
+                RpcFailure::CONNECTION_TIMEOUT | RpcFailure::RESPONSE_TIMEOUT => {
+                    error("canceled", StatusCode::REQUEST_TIMEOUT, message)
+                }
+                RpcFailure::RECIPIENT_DISCONNECTED => {
+                    error("unavailable", StatusCode::SERVICE_UNAVAILABLE, message)
+                }
+                _ => error("internal", StatusCode::INTERNAL_SERVER_ERROR, message),
+            },
         }
     }
 }
@@ -55,19 +73,19 @@ impl IntoResponse for TwirpError {
 
 /// Routes that are not there, in Twirp's words.
 pub(crate) async fn bad_route() -> Response {
-    error("bad_route", StatusCode::NOT_FOUND, "no such service or method").into_response()
+    no_method().into_response()
 }
 
-/// One call.
+/// `RoomService`
 pub(crate) async fn room_service(
-    State(rooms): State<Arc<Rooms>>,
-    Path(method): Path<String>,
-    Query(query): Query<BTreeMap<String, String>>,
+    state: State<Arc<Rooms>>,
+    method: Path<String>,
+    query: Query<BTreeMap<String, String>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let call = Call { rooms, query, headers, body };
-    let response = match method.as_str() {
+    let call = Call::new("RoomService", state, method, query, headers, body);
+    call.answered(async |call: &Call| match call.method.as_str() {
         "CreateRoom" => call.create_room().await,
         "ListRooms" => call.list_rooms().await,
         "DeleteRoom" => call.delete_room().await,
@@ -76,22 +94,53 @@ pub(crate) async fn room_service(
         "RemoveParticipant" => call.remove_participant().await,
         "MutePublishedTrack" => call.mute_track().await,
         "UpdateParticipant" => call.update_participant().await,
+        "UpdateSubscriptions" => call.update_subscriptions().await,
         "SendData" => call.send_data().await,
-        "UpdateSubscriptions"
-        | "UpdateRoomMetadata"
-        | "ForwardParticipant"
-        | "MoveParticipant"
-        | "PerformRpc" => {
-            let message = format!("{method} is not implemented by this server");
-            Err(error("unimplemented", StatusCode::NOT_IMPLEMENTED, message))
-        }
-        _ => return bad_route().await,
-    };
-    response.unwrap_or_else(IntoResponse::into_response)
+        "UpdateRoomMetadata" => call.update_room_metadata().await,
+        "ForwardParticipant" => call.forward_participant(),
+        "MoveParticipant" => call.move_participant(),
+        "PerformRpc" => call.perform_rpc().await,
+        _ => Err(no_method()),
+    })
+    .await
+}
+
+/// `AgentDispatchService`
+pub(crate) async fn agent_dispatch(
+    state: State<Arc<Rooms>>,
+    method: Path<String>,
+    query: Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let call = Call::new("AgentDispatchService", state, method, query, headers, body);
+    call.answered(async |call: &Call| match call.method.as_str() {
+        "CreateDispatch" => call.create_dispatch().await,
+        "DeleteDispatch" => call.delete_dispatch().await,
+        "ListDispatch" => call.list_dispatch().await,
+        _ => Err(no_method()),
+    })
+    .await
+}
+
+/// `Egress`, `Ingress` and `SIP`: services of other programs, which find each other by Redis. Whoever may use them is told
+/// that they are not there, in the words of a livekit-server without Redis.
+pub(crate) async fn absent_service(
+    state: State<Arc<Rooms>>,
+    Path((service, method)): Path<(String, String)>,
+    query: Query<BTreeMap<String, String>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let Some((service, name)) = absent::named(&service) else { return bad_route().await };
+    let call = Call::new(name, state, Path(method), query, headers, body);
+    call.answered(async |call: &Call| absent::answer(call, service)).await
 }
 
 struct Call {
     rooms: Arc<Rooms>,
+    service: &'static str,
+    method: String,
     query: BTreeMap<String, String>,
     headers: HeaderMap,
     body: Bytes,
@@ -100,17 +149,57 @@ struct Call {
 type Answer = Result<Response, TwirpError>;
 
 impl Call {
+    fn new(
+        service: &'static str,
+        State(rooms): State<Arc<Rooms>>,
+        Path(method): Path<String>,
+        Query(query): Query<BTreeMap<String, String>>,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Self {
+        Self { rooms, service, method, query, headers, body }
+    }
+
+    /// The answer, which is counted.
+    async fn answered(self, answer: impl AsyncFnOnce(&Self) -> Answer) -> Response {
+        let begun = Instant::now();
+        let (response, code, method) = match answer(&self).await {
+            Ok(response) => (response, "", self.method.clone()),
+            // Names that strangers make up are no labels.
+            Err(error) if error.code == "bad_route" => return error.into_response(),
+            Err(error) => {
+                let code = error.code;
+                (error.into_response(), code, self.method.clone())
+            }
+        };
+        let status = match response.status().as_u16() {
+            200..=299 => "2xx",
+            400..=499 => "4xx",
+            _ => "5xx",
+        };
+        let method = ("method", method.into());
+        let labels = [label("service", self.service), method, label("status", status)];
+        let ms = begun.elapsed().as_secs_f64() * 1_000.0;
+        self.rooms.node().observe(names::LIVEKIT_CALL_LATENCY, &labels, ms);
+        let [service, method, status] = labels;
+        let labels = [service, method, status, label("code", code)];
+        self.rooms.node().count(names::LIVEKIT_CALLS, &labels);
+        response
+    }
+
     async fn create_room(&self) -> Answer {
         self.granted(|video| video.room_create, "roomCreate")?;
         let request: proto::CreateRoomRequest = self.request()?;
         let name = name(&request.name)?;
         if request.egress.is_some() {
-            return Err(error("unimplemented", StatusCode::NOT_IMPLEMENTED, "egress is not supported"));
+            return Err(absent::no_egress());
+        }
+        if !request.room_preset.is_empty() {
+            let message = "unknown room configuration in create room request";
+            return Err(error("invalid_argument", StatusCode::BAD_REQUEST, message));
         }
         let options = RoomOptions::from_request(&request, &self.rooms.facts().limits.texts)?;
-        let (room, created) = self.rooms.get_or_create(&name, &options).map_err(|_| {
-            error("resource_exhausted", StatusCode::TOO_MANY_REQUESTS, "no more rooms can be made")
-        })?;
+        let (room, created) = self.rooms.get_or_create(&name, &options).map_err(|_| no_more_rooms())?;
         let call = if created { ApiCall::Room } else { ApiCall::Update(options) };
         self.room_reply(ask(&room, call).await?)
     }
@@ -190,6 +279,91 @@ impl Call {
         Ok(self.answer(&proto::SendDataResponse {}))
     }
 
+    async fn update_subscriptions(&self) -> Answer {
+        let request: proto::UpdateSubscriptionsRequest = self.request()?;
+        self.administers(&request.room)?;
+        ask(&self.room(&request.room)?, ApiCall::UpdateSubscriptions(Box::new(request))).await?;
+        Ok(self.answer(&proto::UpdateSubscriptionsResponse {}))
+    }
+
+    async fn update_room_metadata(&self) -> Answer {
+        let request: proto::UpdateRoomMetadataRequest = self.request()?;
+        self.administers(&request.room)?;
+        self.room_reply(ask(&self.room(&request.room)?, ApiCall::UpdateMetadata(request.metadata)).await?)
+    }
+
+    async fn perform_rpc(&self) -> Answer {
+        let request: proto::PerformRpcRequest = self.request()?;
+        self.administers(&request.room)?;
+        if request.destination_identity.is_empty() {
+            let message = "destination identity is required";
+            return Err(error("invalid_argument", StatusCode::BAD_REQUEST, message));
+        }
+        match ask(&self.room(&request.room)?, ApiCall::PerformRpc(Box::new(request))).await? {
+            ApiReply::Payload(payload) => Ok(self.answer(&proto::PerformRpcResponse { payload })),
+            _ => Err(internal()),
+        }
+    }
+
+    fn forward_participant(&self) -> Answer {
+        let request: proto::ForwardParticipantRequest = self.request()?;
+        self.leads_to(&request.room, &request.destination_room)
+    }
+
+    fn move_participant(&self) -> Answer {
+        let request: proto::MoveParticipantRequest = self.request()?;
+        self.leads_to(&request.room, &request.destination_room)
+    }
+
+    /// From one room to another goes nobody: livekit-server has no such thing either, only its cloud.
+    fn leads_to(&self, room: &str, destination: &str) -> Answer {
+        let granted = |video: &VideoGrant| {
+            video.room_admin && video.room == room && video.destination_room == destination
+        };
+        self.granted(granted, "roomAdmin for this room with destinationRoom")?;
+        if room == destination {
+            let message = "destination room cannot be the same as source room";
+            return Err(error("invalid_argument", StatusCode::BAD_REQUEST, message));
+        }
+        Err(error("unimplemented", StatusCode::NOT_IMPLEMENTED, "not implemented"))
+    }
+
+    async fn create_dispatch(&self) -> Answer {
+        let request: proto::CreateAgentDispatchRequest = self.request()?;
+        self.administers(&request.room)?;
+        let name = name(&request.room)?;
+        let room = match self.rooms.may_create(false) {
+            true => self.rooms.get_or_create(&name, &RoomOptions::default()).map_err(|_| no_more_rooms())?.0,
+            false => self.room(&request.room)?,
+        };
+        self.dispatch_reply(ask(&room, ApiCall::CreateDispatch(Box::new(request))).await?)
+    }
+
+    async fn delete_dispatch(&self) -> Answer {
+        let request: proto::DeleteAgentDispatchRequest = self.request()?;
+        self.administers(&request.room)?;
+        let room = self.room(&request.room)?;
+        self.dispatch_reply(ask(&room, ApiCall::DeleteDispatch(request.dispatch_id)).await?)
+    }
+
+    async fn list_dispatch(&self) -> Answer {
+        let request: proto::ListAgentDispatchRequest = self.request()?;
+        self.administers(&request.room)?;
+        match ask(&self.room(&request.room)?, ApiCall::ListDispatch(request.dispatch_id)).await? {
+            ApiReply::Dispatches(agent_dispatches) => {
+                Ok(self.answer(&proto::ListAgentDispatchResponse { agent_dispatches }))
+            }
+            _ => Err(internal()),
+        }
+    }
+
+    fn dispatch_reply(&self, reply: ApiReply) -> Answer {
+        match reply {
+            ApiReply::Dispatch(dispatch) => Ok(self.answer(&*dispatch)),
+            _ => Err(internal()),
+        }
+    }
+
     fn room_reply(&self, reply: ApiReply) -> Answer {
         match reply {
             ApiReply::Room(room) => Ok(self.answer(&*room)),
@@ -254,6 +428,14 @@ impl Call {
 
 fn name(room: &str) -> Result<RoomName, TwirpError> {
     RoomName::new(room).map_err(|e| error("invalid_argument", StatusCode::BAD_REQUEST, format!("room: {e}")))
+}
+
+fn no_method() -> TwirpError {
+    error("bad_route", StatusCode::NOT_FOUND, "no such service or method")
+}
+
+fn no_more_rooms() -> TwirpError {
+    error("resource_exhausted", StatusCode::TOO_MANY_REQUESTS, "no more rooms can be made")
 }
 
 fn no_room() -> TwirpError {

@@ -6,7 +6,8 @@ use proto::leave_request::Action;
 use proto::signal_response::Message as Response;
 use proto::{DataPacket, DisconnectReason};
 
-use super::{Moment, Room, RoomOptions, TooLong};
+use super::rpc::RpcFailure;
+use super::{Effect, Moment, Room, RoomOptions, TooLong};
 use crate::ids::Identity;
 use crate::transport::MAX_DATA_LEN;
 
@@ -31,6 +32,18 @@ pub enum ApiCall {
     UpdateParticipant(Box<proto::UpdateParticipantRequest>),
     /// `SendData`
     SendData(Box<proto::SendDataRequest>),
+    /// `UpdateRoomMetadata`
+    UpdateMetadata(String),
+    /// `UpdateSubscriptions`
+    UpdateSubscriptions(Box<proto::UpdateSubscriptionsRequest>),
+    /// `PerformRpc`; answered when the participant has answered.
+    PerformRpc(Box<proto::PerformRpcRequest>),
+    /// `CreateDispatch`
+    CreateDispatch(Box<proto::CreateAgentDispatchRequest>),
+    /// `DeleteDispatch`, of that name.
+    DeleteDispatch(String),
+    /// `ListDispatch`: the one of that name, or all.
+    ListDispatch(String),
 }
 
 /// Its answer.
@@ -46,6 +59,12 @@ pub enum ApiReply {
     Participants(Vec<proto::ParticipantInfo>),
     /// A track.
     Track(Box<proto::TrackInfo>),
+    /// What a participant answered.
+    Payload(String),
+    /// An agent that is wanted.
+    Dispatch(Box<proto::AgentDispatch>),
+    /// Agents that are wanted.
+    Dispatches(Vec<proto::AgentDispatch>),
 }
 
 /// Why a call failed.
@@ -63,13 +82,31 @@ pub enum ApiError {
     /// Not possible in this state.
     #[error("{0}")]
     FailedPrecondition(&'static str),
+    /// As many as there may be.
+    #[error("too many {0}")]
+    TooMany(&'static str),
+    /// A participant did not answer, or with an error.
+    #[error(transparent)]
+    Rpc(#[from] RpcFailure),
 }
 
 impl Room {
-    pub(super) fn api(&mut self, moment: &mut Moment<'_>, call: ApiCall) -> Result<ApiReply, ApiError> {
+    /// Begins a call, and answers it unless somebody else has to answer first.
+    pub(super) fn api(&mut self, moment: &mut Moment<'_>, id: u64, call: ApiCall) {
+        let result = match call {
+            ApiCall::PerformRpc(request) => match self.perform_rpc(moment, id, *request) {
+                Ok(()) => return,
+                Err(error) => Err(error),
+            },
+            call => self.answer(moment, call),
+        };
+        self.effects.push(Effect::Reply { id, result });
+    }
+
+    fn answer(&mut self, moment: &mut Moment<'_>, call: ApiCall) -> Result<ApiReply, ApiError> {
         match call {
             ApiCall::Update(options) => {
-                self.update_options(&options);
+                self.update_options(moment, &options);
                 self.count();
                 Ok(ApiReply::Room(Box::new(self.info.clone())))
             }
@@ -97,10 +134,31 @@ impl Room {
             ApiCall::MuteTrack(request) => self.mute_by_api(moment, &request),
             ApiCall::UpdateParticipant(request) => self.update_participant(moment, *request),
             ApiCall::SendData(request) => self.send_by_api(*request),
+            ApiCall::UpdateMetadata(metadata) => {
+                self.facts.limits.texts.check_metadata(&metadata)?;
+                self.info.metadata = metadata;
+                self.broadcast_room();
+                Ok(ApiReply::Room(Box::new(self.info.clone())))
+            }
+            ApiCall::UpdateSubscriptions(request) => {
+                let identity = self.known(&request.identity)?;
+                let update = proto::UpdateSubscription {
+                    track_sids: request.track_sids,
+                    subscribe: request.subscribe,
+                    participant_tracks: request.participant_tracks,
+                };
+                self.subscription(&identity, &update);
+                Ok(ApiReply::Done)
+            }
+            ApiCall::CreateDispatch(request) => self.create_dispatch(moment, *request),
+            ApiCall::DeleteDispatch(id) => self.delete_dispatch(moment, &id),
+            ApiCall::ListDispatch(id) => Ok(ApiReply::Dispatches(self.list_dispatches(&id))),
+            // It is answered later.
+            ApiCall::PerformRpc(_) => Err(ApiError::FailedPrecondition("not answered at once")),
         }
     }
 
-    fn known(&self, identity: &str) -> Result<Identity, ApiError> {
+    pub(super) fn known(&self, identity: &str) -> Result<Identity, ApiError> {
         let identity = Identity::new(identity)
             .map_err(|_| ApiError::InvalidArgument("identity is empty or too long"))?;
         if self.participants.contains_key(&identity) {
@@ -110,9 +168,10 @@ impl Room {
         }
     }
 
-    fn update_options(&mut self, options: &RoomOptions) {
+    fn update_options(&mut self, moment: &mut Moment<'_>, options: &RoomOptions) {
         let before = self.info.metadata.clone();
         options.put_into(&mut self.info);
+        self.add_dispatches(moment, &options.agents);
         if self.info.metadata != before {
             self.broadcast_room();
         }
@@ -127,15 +186,15 @@ impl Room {
         let participant = &self.participants[&identity];
         let track = participant.tracks.get(&request.track_sid).ok_or(ApiError::NotFound("track"))?;
         let mut info = track.info.clone();
-        if info.muted && !request.muted {
-            return Err(ApiError::FailedPrecondition("remote unmute is not enabled"));
+        if info.muted && !request.muted && !self.facts.rooms.remote_unmute {
+            return Err(ApiError::FailedPrecondition("remote unmute not enabled"));
         }
-        if !info.muted && request.muted {
+        if info.muted != request.muted {
             let peer = participant.peer;
-            let mute = proto::MuteTrackRequest { sid: request.track_sid.clone(), muted: true };
+            let mute = proto::MuteTrackRequest { sid: request.track_sid.clone(), muted: request.muted };
             self.send(peer, Response::Mute(mute));
             // At once, whatever the client does.
-            self.mute(moment, &identity, &request.track_sid, true);
+            self.mute(moment, &identity, &request.track_sid, request.muted);
         }
         info.muted = request.muted;
         Ok(ApiReply::Track(Box::new(info)))

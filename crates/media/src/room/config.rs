@@ -74,6 +74,17 @@ impl RoomOptions {
         })
     }
 
+    /// What the token of the first participant asks for.
+    pub fn from_token(config: &proto::RoomConfiguration) -> Self {
+        Self {
+            empty_timeout: config.empty_timeout,
+            departure_timeout: config.departure_timeout,
+            max_participants: config.max_participants,
+            metadata: config.metadata.clone(),
+            agents: config.agents.clone(),
+        }
+    }
+
     pub(super) fn put_into(&self, room: &mut proto::Room) {
         let set = |to: &mut u32, value: u32| {
             if value != 0 {

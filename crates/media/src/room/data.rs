@@ -47,6 +47,10 @@ impl Room {
                 sender.nonces.pop_front();
             }
         }
+        if packet.value.as_ref().is_some_and(|value| self.rpc_answer(identity, value)) {
+            return;
+        }
+        let Some(sender) = self.participants.get(identity) else { return };
         let hidden = sender.permission.hidden;
         let (name, sid) = if hidden { ("", "") } else { (identity.as_str(), sender.info.sid.as_str()) };
         let stamped = stamp(payload, &packet, name, sid, reliable);

@@ -40,16 +40,21 @@ pub enum JoinRefused {
 
 impl Room {
     /// Whether somebody may come in.
-    pub fn admits(&self, identity: &Identity) -> Result<(), JoinRefused> {
-        let others = self.participants.keys().filter(|other| *other != identity).count();
+    pub fn admits(&self, identity: &Identity, dependent: bool) -> Result<(), JoinRefused> {
+        let others = self
+            .participants
+            .iter()
+            .filter(|(other, p)| *other != identity && (dependent || !p.is_dependent()));
+        let others = others.count();
         let own = self.info.max_participants as usize;
-        let bound = if own == 0 { self.facts.limits.participants } else { own };
+        let bound = if own == 0 || dependent { self.facts.limits.participants } else { own };
         if others < bound { Ok(()) } else { Err(JoinRefused::Full) }
     }
 
     pub(super) fn join(&mut self, moment: &mut Moment<'_>, mut params: JoinParams, peer: PeerHandle) {
         let identity = params.identity.clone();
-        if self.admits(&identity).is_err() {
+        let dependent = params.is_dependent();
+        if self.admits(&identity, dependent).is_err() {
             self.send(peer, leave(&params, DisconnectReason::JoinFailure, Action::Disconnect));
             self.effects.push(Effect::CloseSignal { peer });
             return;
@@ -66,8 +71,10 @@ impl Room {
         }
         self.by_peer.insert(peer, identity.clone());
         self.participants.insert(identity.clone(), participant);
-        self.empty_since = None;
-        self.was_used = true;
+        if !dependent {
+            self.empty_since = None;
+            self.was_used = true;
+        }
         self.counts_due.get_or_insert(moment.now + COUNTS_DELAY);
         self.count();
 
@@ -139,8 +146,8 @@ impl Room {
             self.broadcast_info(&info, None);
             self.departed.remember(moment.now, info);
         }
-        if self.participants.is_empty() {
-            self.empty_since = Some(moment.now);
+        if self.participants.values().all(Participant::is_dependent) {
+            self.empty_since.get_or_insert(moment.now);
         }
         self.counts_due.get_or_insert(moment.now + COUNTS_DELAY);
         self.count();
@@ -184,7 +191,7 @@ impl Room {
         }
         self.by_peer.clear();
         self.by_source.clear();
-        self.webhook(moment, "room_finished", |_| {});
+        self.webhook(moment, "room_finished", |event| event.room_end_reason = room_end(reason) as i32);
         self.effects.push(Effect::Closed);
         self.closed = true;
     }
@@ -446,6 +453,7 @@ fn new_participant(moment: &mut Moment<'_>, params: JoinParams, peer: PeerHandle
         joined_at_ms: moment.unix_ms.cast_signed(),
         version: 1,
         kind: params.kind as i32,
+        kind_details: params.kind_details.clone(),
         client_protocol: params.client_protocol,
         ..ParticipantInfo::default()
     };
@@ -492,6 +500,16 @@ fn new_participant(moment: &mut Moment<'_>, params: JoinParams, peer: PeerHandle
         data_sequence: 0,
         nonces: VecDeque::new(),
         params,
+    }
+}
+
+/// Why a room is over, by what its people are told.
+fn room_end(reason: DisconnectReason) -> proto::RoomEndReason {
+    match reason {
+        DisconnectReason::RoomDeleted => proto::RoomEndReason::RoomEndApiDelete,
+        DisconnectReason::RoomClosed => proto::RoomEndReason::RoomEndIdleTimeout,
+        DisconnectReason::ServerShutdown => proto::RoomEndReason::RoomEndServerShutdown,
+        _ => proto::RoomEndReason::RoomEndUnknown,
     }
 }
 

@@ -6,6 +6,7 @@
 mod api;
 mod config;
 mod data;
+mod dispatch;
 mod dynacast;
 mod fuzz;
 mod members;
@@ -14,6 +15,7 @@ mod participant;
 mod publish;
 mod quality;
 mod resume;
+mod rpc;
 mod sections;
 mod simulate;
 mod subscribe;
@@ -34,6 +36,7 @@ pub use fuzz::fuzz;
 pub use members::JoinRefused;
 use participant::Participant;
 use resume::Departed;
+pub use rpc::RpcFailure;
 
 use crate::ids::{DownKey, Identity, PeerHandle, RoomId, RoomName, ShardId, SourceKey, random_sid};
 use crate::sdp::{Codec, LocalEndpoint};
@@ -184,6 +187,9 @@ pub struct Room {
     was_used: bool,
     counts_due: Option<Instant>,
     departed: Departed,
+    /// Calls of the server API that a participant has yet to answer.
+    rpcs: BTreeMap<String, rpc::Waiting>,
+    dispatches: Vec<proto::AgentDispatch>,
     closed: bool,
     effects: Vec<Effect>,
 }
@@ -234,9 +240,12 @@ impl Room {
             was_used: false,
             counts_due: None,
             departed: Departed::default(),
+            rpcs: BTreeMap::new(),
+            dispatches: Vec::new(),
             closed: false,
             effects: Vec::new(),
         };
+        room.add_dispatches(moment, &options.agents);
         room.webhook(moment, "room_started", |_| {});
         let effects = std::mem::take(&mut room.effects);
         (room, effects)
@@ -263,13 +272,12 @@ impl Room {
             Command::Signal { peer, request } => self.signal(moment, peer, *request),
             Command::SignalClosed { peer } => self.signal_closed(moment, peer),
             Command::Media(event) => self.media(moment, event),
-            Command::Api { id, call } => {
-                let result = self.api(moment, call);
-                self.effects.push(Effect::Reply { id, result });
-            }
+            Command::Api { id, call } => self.api(moment, id, call),
             Command::Timeout => self.timeout(moment),
             Command::Drain => self.drain(moment),
         }
+        self.settle_rpcs(moment.now);
+        self.tell_recording();
         self.negotiate_all(moment);
         self.settle_demand(moment.now);
         std::mem::take(&mut self.effects)
@@ -283,7 +291,8 @@ impl Room {
         let closing = self.empty_since.map(|since| since + self.time_alone());
         let participants = self.participants.values().filter_map(Participant::deadline);
         let demand = self.demand_checks.first().map(|(at, _)| *at);
-        participants.chain(closing).chain(self.counts_due).chain(demand).min()
+        let rpcs = self.rpcs.values().map(rpc::Waiting::deadline);
+        participants.chain(closing).chain(self.counts_due).chain(demand).chain(rpcs).min()
     }
 
     fn time_alone(&self) -> Duration {
@@ -379,7 +388,21 @@ impl Room {
             ..proto::WebhookEvent::default()
         };
         fill(&mut webhook);
+        // Most events are about tracks: there the room is only named.
+        if webhook.track.is_some() && !self.facts.rooms.full_room_in_webhooks {
+            let (sid, name) = (self.info.sid.clone(), self.info.name.clone());
+            webhook.room = Some(proto::Room { sid, name, ..proto::Room::default() });
+        }
         self.effects.push(Effect::Webhook(Box::new(webhook)));
+    }
+
+    /// Everybody is told at once that a recording has begun or ended.
+    fn tell_recording(&mut self) {
+        let recording = self.participants.values().any(Participant::is_recorder);
+        if !self.closed && recording != self.info.active_recording {
+            self.info.active_recording = recording;
+            self.broadcast_room();
+        }
     }
 
     fn count(&mut self) {

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
 use livekit_protocol as proto;
-use proto::participant_info::State;
+use proto::participant_info::{Kind, State};
 use proto::{ParticipantInfo, ParticipantPermission, TrackInfo};
 
 use super::dynacast::Demanded;
 use super::simulate::Simulated;
 use crate::ids::{DownKey, IceCredentials, Identity, PeerHandle, SourceKey};
 use crate::sdp::{Codec, DownLine, MediaKind, PayloadTypes, Session};
-use crate::signalling::JoinParams;
+use crate::signalling::{JoinParams, is_dependent};
 use crate::transport::UpMedia;
 
 /// The first livekit-client that is known to find a track by its m-line, and so takes another one on a used line.
@@ -278,6 +278,16 @@ impl Participant {
         })
     }
 
+    /// Whether this one records the room.
+    pub(super) fn is_recorder(&self) -> bool {
+        self.permission.recorder || self.params.kind == Kind::Egress
+    }
+
+    /// Whether this one is only there for the sake of others: it neither keeps a room open nor takes a place in it.
+    pub(super) fn is_dependent(&self) -> bool {
+        is_dependent(self.params.kind, &self.permission)
+    }
+
     pub(super) fn is_active(&self) -> bool {
         self.info.state == State::Active as i32
     }
@@ -309,7 +319,7 @@ impl Participant {
         let Some(audience) = &self.audience else { return true };
         let named = [audience.by_identity.get(&other.info.identity), audience.by_sid.get(&other.info.sid)];
         audience.everybody
-            || other.permission.recorder
+            || other.is_recorder()
             || named.into_iter().flatten().any(|allowed| allowed.all || allowed.tracks.contains(track))
     }
 

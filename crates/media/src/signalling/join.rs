@@ -9,11 +9,11 @@ use flate2::read::GzDecoder;
 use livekit_protocol as proto;
 use prost::Message as _;
 use proto::ParticipantPermission;
-use proto::participant_info::Kind;
+use proto::participant_info::{Kind, KindDetail};
 use proto::wrapped_join_request::Compression;
 
 use crate::ids::{Identity, NameError, RoomName};
-use crate::room::{TextLimits, TooLong};
+use crate::room::{RoomOptions, TextLimits, TooLong};
 use crate::token::{Claims, VideoGrant};
 
 /// Everything that the first request says about a participant.
@@ -33,6 +33,12 @@ pub struct JoinParams {
     pub attributes: HashMap<String, String>,
     /// What the participant is.
     pub kind: Kind,
+    /// More about that.
+    pub kind_details: Vec<i32>,
+    /// How the room is to be, if this participant is the first; from the token.
+    pub room_config: Option<Box<proto::RoomConfiguration>>,
+    /// The token allows to make rooms that are not there.
+    pub may_create_room: bool,
     /// When the token ends, in Unix seconds.
     pub expires_at: u64,
     /// Signalling protocol version of the client.
@@ -84,6 +90,16 @@ pub enum JoinError {
 }
 
 impl JoinParams {
+    /// Whether this participant neither keeps a room open nor takes a place in it.
+    pub fn is_dependent(&self) -> bool {
+        is_dependent(self.kind, &self.permission)
+    }
+
+    /// How the room is to be, if it is not there yet.
+    pub fn room_options(&self) -> RoomOptions {
+        self.room_config.as_deref().map(RoomOptions::from_token).unwrap_or_default()
+    }
+
     /// Itself, if its texts are not too long.
     ///
     /// # Errors
@@ -92,6 +108,9 @@ impl JoinParams {
         texts.check_name(&self.name)?;
         texts.check_metadata(&self.metadata)?;
         texts.check_attributes(&self.attributes)?;
+        if let Some(config) = &self.room_config {
+            texts.check_metadata(&config.metadata)?;
+        }
         Ok(self)
     }
 }
@@ -132,6 +151,9 @@ pub fn authorize(claims: &Claims, query: &BTreeMap<String, String>) -> Result<Jo
         metadata,
         attributes,
         kind: kind_of(&claims.kind),
+        kind_details: claims.kind_details.iter().filter_map(|name| kind_detail_of(name)).collect(),
+        room_config: claims.room_config.clone().map(Box::new),
+        may_create_room: grant.room_create,
         expires_at: claims.exp.unwrap_or(0),
         protocol: said.protocol,
         client_protocol: said.client_protocol,
@@ -261,8 +283,19 @@ fn kind_of(claim: &str) -> Kind {
         "egress" => Kind::Egress,
         "sip" => Kind::Sip,
         "agent" => Kind::Agent,
+        "connector" => Kind::Connector,
+        "bridge" => Kind::Bridge,
         _ => Kind::Standard,
     }
+}
+
+fn kind_detail_of(name: &str) -> Option<i32> {
+    KindDetail::from_str_name(&name.to_ascii_uppercase()).map(|detail| detail as i32)
+}
+
+/// Whether somebody of that kind, with these rights, is only there for the sake of others.
+pub fn is_dependent(kind: Kind, permission: &ParticipantPermission) -> bool {
+    matches!(kind, Kind::Egress | Kind::Agent) || permission.recorder || permission.agent
 }
 
 /// Rights as clients see them, from the grants of a token.
@@ -280,7 +313,7 @@ pub fn permission_of(grant: &VideoGrant) -> ParticipantPermission {
         can_update_metadata: grant.can_update_own_metadata.unwrap_or(false),
         agent: grant.agent,
         can_subscribe_metrics: grant.can_subscribe_metrics.unwrap_or(false),
-        ..ParticipantPermission::default()
+        can_manage_agent_session: grant.can_manage_agent_session.unwrap_or(false),
     }
 }
 
@@ -303,6 +336,7 @@ pub fn grant_of(permission: &ParticipantPermission, room: &RoomName) -> VideoGra
         recorder: permission.recorder,
         agent: permission.agent,
         can_subscribe_metrics: Some(permission.can_subscribe_metrics),
+        can_manage_agent_session: Some(permission.can_manage_agent_session),
         ..VideoGrant::default()
     }
 }

@@ -3,5 +3,7 @@
 mod join;
 mod wire;
 
-pub use join::{JoinError, JoinParams, Opening, authorize, fuzz_request, grant_of, permission_of};
+pub use join::{
+    JoinError, JoinParams, Opening, authorize, fuzz_request, grant_of, is_dependent, permission_of,
+};
 pub use wire::{Format, Incoming, MAX_MESSAGE_LEN, WireError, decode, encode, fuzz};

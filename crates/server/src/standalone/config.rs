@@ -397,7 +397,7 @@ mod tests {
     fn load(yaml: &str, environment: &[(&str, &str)], flags: &[&str]) -> Result<Config, String> {
         use clap::{Args as _, FromArgMatches as _};
         let command = Options::augment_args(clap::Command::new("media"));
-        let all = ["media", "--config-body", yaml].iter().chain(flags);
+        let all = ["media", "--config-body", yaml].into_iter().chain(flags.iter().copied());
         let matches = command.try_get_matches_from(all).map_err(|error| error.to_string())?;
         let options = Options::from_arg_matches(&matches).unwrap();
         let environment =

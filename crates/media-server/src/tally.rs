@@ -1,0 +1,216 @@
+//! What a room does, counted in livekit-server's terms. It sees every effect of its room and decides nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use livekit_protocol as proto;
+use metrics::SharedString;
+use plenum_media::ids::{DownKey, PeerHandle};
+use plenum_media::room::Effect;
+use plenum_media::sdp::MediaKind;
+use plenum_media::shard;
+use proto::signal_response::Message as Signal;
+
+use crate::metrics_names as names;
+
+/// The machine, as a label.
+#[derive(Debug, Clone)]
+pub(crate) struct Node(SharedString);
+
+impl Node {
+    pub(crate) fn new(node_id: &str) -> Self {
+        Self(SharedString::from_shared(Arc::from(node_id)))
+    }
+
+    fn gauge(&self, name: &'static str, labels: &[(&'static str, SharedString)]) -> metrics::Gauge {
+        metrics::gauge!(name, self.labels(labels))
+    }
+
+    pub(crate) fn count(&self, name: &'static str, labels: &[(&'static str, SharedString)]) {
+        metrics::counter!(name, self.labels(labels)).increment(1);
+    }
+
+    pub(crate) fn observe(&self, name: &'static str, labels: &[(&'static str, SharedString)], value: f64) {
+        metrics::histogram!(name, self.labels(labels)).record(value);
+    }
+
+    fn labels(&self, labels: &[(&'static str, SharedString)]) -> Vec<metrics::Label> {
+        let own = [("node_id", self.0.clone()), ("node_type", SharedString::const_str("SERVER"))];
+        own.iter().chain(labels).map(|(name, value)| metrics::Label::new(*name, value.clone())).collect()
+    }
+}
+
+/// Counts for one room. When it is dropped, whatever is left counts as gone.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    node: Node,
+    since: Instant,
+    /// Those who are in, by name; and the names by connection.
+    sessions: HashMap<String, Session>,
+    sids: HashMap<PeerHandle, String>,
+    /// Signalling protocol versions.
+    protocols: HashMap<PeerHandle, i32>,
+    /// Published tracks by name.
+    published: HashMap<String, &'static str>,
+    subscribed: HashMap<DownKey, (PeerHandle, &'static str)>,
+}
+
+#[derive(Debug)]
+struct Session {
+    since: Instant,
+    protocol: SharedString,
+}
+
+/// There is none of LiveKit's experiment of that name.
+const NO_WARP: (&str, SharedString) = ("warp", SharedString::const_str("false"));
+
+impl Tally {
+    pub(crate) fn new(node: Node) -> Self {
+        node.gauge(names::LIVEKIT_ROOMS, &[]).increment(1.0);
+        Self {
+            node,
+            since: Instant::now(),
+            sessions: HashMap::new(),
+            sids: HashMap::new(),
+            protocols: HashMap::new(),
+            published: HashMap::new(),
+            subscribed: HashMap::new(),
+        }
+    }
+
+    /// Somebody asks to come in, with that version of the signalling protocol.
+    pub(crate) fn coming(&mut self, peer: PeerHandle, protocol: i32) {
+        self.protocols.insert(peer, protocol);
+    }
+
+    pub(crate) fn see(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Signal { peer, message } => self.signal(*peer, message),
+            Effect::Shard { command, .. } => self.command(command),
+            Effect::Webhook(event) => self.event(event),
+            Effect::CloseSignal { peer } => {
+                self.protocols.remove(peer);
+            }
+            Effect::Reply { .. } | Effect::Closed => {}
+        }
+    }
+
+    fn signal(&mut self, peer: PeerHandle, message: &Signal) {
+        match message {
+            Signal::Join(join) => {
+                let Some(participant) = &join.participant else { return };
+                self.node.gauge(names::LIVEKIT_PARTICIPANTS, &[]).increment(1.0);
+                self.join_state("rtc_init", "");
+                self.sids.insert(peer, participant.sid.clone());
+                let protocol = self.protocols.get(&peer).copied().unwrap_or_default();
+                let protocol = SharedString::from(protocol.to_string());
+                self.sessions.insert(participant.sid.clone(), Session { since: Instant::now(), protocol });
+            }
+            Signal::TrackPublished(published) => {
+                let kind = published.track.as_ref().map_or("AUDIO", kind_of);
+                self.node.count(names::LIVEKIT_PUBLISHES, &[label("kind", kind), label("state", "attempt")]);
+            }
+            _ => {}
+        }
+    }
+
+    fn command(&mut self, command: &shard::Command) {
+        match command {
+            shard::Command::AddDown { peer, config } => {
+                let kind = match config.kind {
+                    MediaKind::Audio => "AUDIO",
+                    MediaKind::Video => "VIDEO",
+                };
+                if self.subscribed.insert(config.key, (*peer, kind)).is_none() {
+                    self.node.gauge(names::LIVEKIT_SUBSCRIBED, &[label("kind", kind)]).increment(1.0);
+                    let labels = [label("state", "success"), label("error", "")];
+                    self.node.count(names::LIVEKIT_SUBSCRIBES, &labels);
+                }
+            }
+            shard::Command::RemoveDown { key, .. } => self.unsubscribed(*key),
+            shard::Command::RemovePeer { peer } => {
+                let theirs = self.subscribed.iter().filter(|(_, (of, _))| of == peer);
+                for key in theirs.map(|(key, _)| *key).collect::<Vec<_>>() {
+                    self.unsubscribed(key);
+                }
+                if let Some(session) = self.sids.remove(peer).and_then(|sid| self.sessions.remove(&sid)) {
+                    self.left(&session);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn event(&mut self, event: &proto::WebhookEvent) {
+        let sid = event.participant.as_ref().map_or("", |participant| participant.sid.as_str());
+        match (event.event.as_str(), &event.track) {
+            ("participant_joined", _) => {
+                self.join_state("rtc_active", "false");
+                if let Some(session) = self.sessions.get(sid) {
+                    let labels = [("protocol_version", session.protocol.clone()), NO_WARP];
+                    self.node.observe(names::LIVEKIT_START_TIME, &labels, ms_since(session.since));
+                }
+            }
+            ("participant_connection_aborted", _) => self.join_state("rtc_canceled", "false"),
+            ("track_published", Some(track)) => {
+                let kind = kind_of(track);
+                if self.published.insert(track.sid.clone(), kind).is_none() {
+                    self.node.gauge(names::LIVEKIT_PUBLISHED, &[label("kind", kind)]).increment(1.0);
+                    let labels = [label("kind", kind), label("state", "success")];
+                    self.node.count(names::LIVEKIT_PUBLISHES, &labels);
+                }
+            }
+            ("track_unpublished", Some(track)) => {
+                if let Some(kind) = self.published.remove(&track.sid) {
+                    self.node.gauge(names::LIVEKIT_PUBLISHED, &[label("kind", kind)]).decrement(1.0);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn join_state(&self, state: &'static str, warp: &'static str) {
+        self.node.count(names::LIVEKIT_JOINS, &[label("state", state), label("warp", warp)]);
+    }
+
+    fn unsubscribed(&mut self, key: DownKey) {
+        if let Some((_, kind)) = self.subscribed.remove(&key) {
+            self.node.gauge(names::LIVEKIT_SUBSCRIBED, &[label("kind", kind)]).decrement(1.0);
+        }
+    }
+
+    fn left(&self, session: &Session) {
+        self.node.gauge(names::LIVEKIT_PARTICIPANTS, &[]).decrement(1.0);
+        let labels = [("protocol_version", session.protocol.clone())];
+        self.node.observe(names::LIVEKIT_SESSION_DURATION, &labels, ms_since(session.since));
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        for key in self.subscribed.keys().copied().collect::<Vec<_>>() {
+            self.unsubscribed(key);
+        }
+        for kind in self.published.values() {
+            self.node.gauge(names::LIVEKIT_PUBLISHED, &[label("kind", kind)]).decrement(1.0);
+        }
+        for session in self.sessions.values() {
+            self.left(session);
+        }
+        self.node.gauge(names::LIVEKIT_ROOMS, &[]).decrement(1.0);
+        self.node.observe(names::LIVEKIT_ROOM_DURATION, &[], self.since.elapsed().as_secs_f64());
+    }
+}
+
+pub(crate) fn label(name: &'static str, value: &'static str) -> (&'static str, SharedString) {
+    (name, SharedString::const_str(value))
+}
+
+fn kind_of(track: &proto::TrackInfo) -> &'static str {
+    track.r#type().as_str_name()
+}
+
+fn ms_since(at: Instant) -> f64 {
+    at.elapsed().as_secs_f64() * 1_000.0
+}

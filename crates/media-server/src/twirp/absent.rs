@@ -1,0 +1,97 @@
+//! Services that are not there: they are checked for rights, so that a stranger learns nothing, and then refused.
+
+use axum::http::StatusCode;
+use plenum_media::token::{Claims, SipGrant, VideoGrant};
+
+use super::{Answer, Call, TwirpError, error, no_method};
+
+/// A service of another program.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Service {
+    Egress,
+    Ingress,
+    Sip,
+}
+
+/// The service of that name, as paths have it, and its name as a label.
+pub(super) fn named(path: &str) -> Option<(Service, &'static str)> {
+    match path {
+        "livekit.Egress" => Some((Service::Egress, "Egress")),
+        "livekit.Ingress" => Some((Service::Ingress, "Ingress")),
+        "livekit.SIP" => Some((Service::Sip, "SIP")),
+        _ => None,
+    }
+}
+
+/// Calls that need the right to call, and not to manage.
+const SIP_CALLS: [&str; 2] = ["CreateSIPParticipant", "TransferSIPParticipant"];
+
+/// Methods of livekit-server 1.13.5.
+const EGRESS: [&str; 10] = [
+    "StartEgress",
+    "StartRoomCompositeEgress",
+    "StartWebEgress",
+    "StartParticipantEgress",
+    "StartTrackCompositeEgress",
+    "StartTrackEgress",
+    "UpdateLayout",
+    "UpdateStream",
+    "ListEgress",
+    "StopEgress",
+];
+const INGRESS: [&str; 4] = ["CreateIngress", "UpdateIngress", "ListIngress", "DeleteIngress"];
+const SIP: [&str; 17] = [
+    "CreateSIPTrunk",
+    "CreateSIPInboundTrunk",
+    "CreateSIPOutboundTrunk",
+    "UpdateSIPInboundTrunk",
+    "UpdateSIPOutboundTrunk",
+    "GetSIPInboundTrunk",
+    "GetSIPOutboundTrunk",
+    "ListSIPTrunk",
+    "ListSIPInboundTrunk",
+    "ListSIPOutboundTrunk",
+    "DeleteSIPTrunk",
+    "CreateSIPDispatchRule",
+    "UpdateSIPDispatchRule",
+    "ListSIPDispatchRule",
+    "DeleteSIPDispatchRule",
+    "CreateSIPParticipant",
+    "TransferSIPParticipant",
+];
+
+pub(super) fn answer(call: &Call, service: Service) -> Answer {
+    let method = call.method.as_str();
+    let (methods, allowed, name): (&[&str], fn(&Claims, &str) -> bool, &str) = match service {
+        Service::Egress => (&EGRESS, |claims, _| video(claims, |video| video.room_record), "egress"),
+        Service::Ingress => (&INGRESS, |claims, _| video(claims, |video| video.ingress_admin), "ingress"),
+        Service::Sip => (&SIP, may_use_sip, "sip"),
+    };
+    if !methods.contains(&method) {
+        return Err(no_method());
+    }
+    if !allowed(&call.claims()?, method) {
+        return Err(error("unauthenticated", StatusCode::UNAUTHORIZED, "permissions denied"));
+    }
+    Err(not_connected(name))
+}
+
+/// What a room that is to be recorded from its beginning is answered.
+pub(super) fn no_egress() -> TwirpError {
+    not_connected("egress")
+}
+
+fn not_connected(name: &str) -> TwirpError {
+    // LiveKit's words; its callers look for them.
+    let message = format!("{name} not connected (redis required)");
+    error("internal", StatusCode::INTERNAL_SERVER_ERROR, message)
+}
+
+fn video(claims: &Claims, has: impl Fn(&VideoGrant) -> bool) -> bool {
+    claims.video.as_ref().is_some_and(has)
+}
+
+fn may_use_sip(claims: &Claims, method: &str) -> bool {
+    let SipGrant { admin, call } = claims.sip.unwrap_or_default();
+    if SIP_CALLS.contains(&method) { call } else { admin }
+}
