@@ -1,7 +1,7 @@
 // Starts the real binary, alone or on stock peers, each on free ports and with a data folder of its own.
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -86,6 +86,35 @@ export async function launch({
   }
   return server;
 }
+
+/**
+ * A media server alone, ours or a stock livekit-server, both told the same in livekit-server's words.
+ * @param {{program?: "plenum" | "livekit", config?: string, env?: Record<string, string>}} [options] `config`: further
+ * lines of YAML.
+ */
+export async function launchMedia({ program = "plenum", config = "", env = {} } = {}) {
+  const folder = mkdtempSync(join(tmpdir(), "plenum-test-"));
+  const [http, udp, tcp, prometheus] = await freePorts(4);
+  const body = [`port: ${http}`, `rtc: {udp_port: ${udp}, tcp_port: ${tcp}, use_external_ip: false}`, `prometheus: {port: ${prometheus}}`, config];
+  const settings = { LIVEKIT_CONFIG: body.join("\n"), ...env };
+  const args = program === "plenum" ? ["media"] : [];
+  const process = new Process(program, PROGRAMS[program], [...args, "--bind", "127.0.0.1"], settings, folder, http);
+  await process.start();
+  return {
+    url: `ws://127.0.0.1:${http}`,
+    http: `http://127.0.0.1:${http}`,
+    metrics: `http://127.0.0.1:${prometheus}/metrics`,
+    process,
+    stop: async () => {
+      const code = await process.stop();
+      rmSync(folder, { recursive: true, force: true });
+      return code;
+    },
+  };
+}
+
+/** The installed stock livekit-server, if there is one. */
+export const STOCK_LIVEKIT = existsSync(PROGRAMS.livekit) ? PROGRAMS.livekit : undefined;
 
 /** One running Plenum. */
 export class Server {

@@ -18,6 +18,7 @@ mod twirp;
 mod webhook;
 
 pub use config::{BindScope, Config, Setting, StartError, Webhook};
+pub use metrics_names::HISTOGRAMS;
 pub use plenum_media::room::{Limits, RoomDefaults, TextLimits};
 pub use plenum_media::sdp::Codec;
 pub use server::Server;

@@ -24,9 +24,9 @@ pub(crate) const LIVEKIT_ROOMS: &str = "livekit_room_total";
 pub(crate) const LIVEKIT_ROOM_DURATION: &str = "livekit_room_duration_seconds";
 /// Participants that are there.
 pub(crate) const LIVEKIT_PARTICIPANTS: &str = "livekit_participant_total";
-/// Steps of joining; labels `state` and `warp`.
+/// Steps of joining; label `state`.
 pub(crate) const LIVEKIT_JOINS: &str = "livekit_participant_join_total";
-/// Time from the first request of a participant to its media being connected; labels `protocol_version` and `warp`.
+/// Time from the first request of a participant to its media being connected; label `protocol_version`.
 pub(crate) const LIVEKIT_START_TIME: &str = "livekit_session_start_time_ms";
 /// How long participants stayed; label `protocol_version`.
 pub(crate) const LIVEKIT_SESSION_DURATION: &str = "livekit_session_duration_ms";
@@ -44,5 +44,44 @@ pub(crate) const LIVEKIT_MESSAGES: &str = "livekit_node_messages";
 pub(crate) const LIVEKIT_CALLS: &str = "livekit_node_twirp_request_status";
 /// How long they took; labels `service`, `method`, `status`.
 pub(crate) const LIVEKIT_CALL_LATENCY: &str = "livekit_node_twirp_request_latency_ms";
-/// Webhooks that were dealt with; label `status`.
+/// Webhooks that were dealt with; labels `status` and `reason`.
 pub(crate) const LIVEKIT_WEBHOOKS: &str = "livekit_webhook_dispatch_total";
+
+/// Histograms and their bounds, which are livekit-server's (rounded where it computes them).
+pub const HISTOGRAMS: &[(&str, &[f64])] = &[
+    (LIVEKIT_ROOM_DURATION, &[5.0, 10.0, 60.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 18_000.0, 36_000.0]),
+    (
+        LIVEKIT_START_TIME,
+        &[
+            100.0, 139.0, 193.0, 268.0, 373.0, 518.0, 720.0, 1_000.0, 1_389.0, 1_931.0, 2_683.0, 3_728.0,
+            5_179.0, 7_197.0, 10_000.0,
+        ],
+    ),
+    (
+        LIVEKIT_SESSION_DURATION,
+        &[
+            100.0,
+            234.0,
+            546.0,
+            1_275.0,
+            2_979.0,
+            6_959.0,
+            16_255.0,
+            37_971.0,
+            88_696.0,
+            207_186.0,
+            483_968.0,
+            1_130_507.0,
+            2_640_772.0,
+            6_168_622.0,
+            14_400_000.0,
+        ],
+    ),
+    (
+        LIVEKIT_CALL_LATENCY,
+        &[
+            5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0, 30_000.0,
+            60_000.0,
+        ],
+    ),
+];

@@ -148,7 +148,7 @@ async fn serve(rooms: Arc<Rooms>, params: JoinParams, mut socket: WebSocket) {
         return;
     };
     metrics::gauge!(names::SIGNAL_CONNECTIONS).increment(1.0);
-    rooms.node().count(names::LIVEKIT_JOINS, &[label("state", "signal_connected"), label("warp", "")]);
+    rooms.node().count(names::LIVEKIT_JOINS, &[label("state", "signal_connected")]);
     pump(rooms.node(), &room, seat, &mut socket, &mut messages).await;
     room.send(RoomMessage::SignalClosed { seat }).await;
     metrics::gauge!(names::SIGNAL_CONNECTIONS).decrement(1.0);

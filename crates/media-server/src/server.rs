@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use crate::rooms::Rooms;
+use crate::tally::Node;
 use crate::thread::{Health, ShardHandle, Threads, ToShard};
 use crate::webhook::Webhooks;
 use crate::{BindScope, Config, StartError, interfaces, rtc, socket, tcp, thread, twirp};
@@ -58,7 +59,8 @@ impl Server {
             return Err(StartError::NoKeys);
         }
         let keys = ApiKeys::new(config.keys.clone());
-        let (webhooks, webhooks_sent) = Webhooks::new(&config.webhooks, &keys)?;
+        let node_id = random_sid("ND_", &mut rand::rng());
+        let (webhooks, webhooks_sent) = Webhooks::new(&config.webhooks, &keys, Node::new(&node_id))?;
         let candidates = interfaces::addresses(&config)?;
         let count = match config.shards {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -86,7 +88,7 @@ impl Server {
         });
         let certificate = Certificate::generate();
         let facts = Arc::new(ServerFacts {
-            node_id: random_sid("ND_", &mut rand::rng()),
+            node_id,
             endpoint: LocalEndpoint {
                 fingerprint: certificate.fingerprint(),
                 udp: local.udp.clone(),
@@ -144,7 +146,9 @@ impl Server {
                 "/twirp/livekit.AgentDispatchService/{method}",
                 post(twirp::agent_dispatch).fallback(twirp::bad_route),
             )
-            .route("/twirp/{service}/{method}", post(twirp::absent_service).fallback(twirp::bad_route))
+            .route("/twirp/livekit.Egress/{method}", post(twirp::egress).fallback(twirp::bad_route))
+            .route("/twirp/livekit.Ingress/{method}", post(twirp::ingress).fallback(twirp::bad_route))
+            .route("/twirp/livekit.SIP/{method}", post(twirp::sip).fallback(twirp::bad_route))
             .route("/twirp/{*rest}", any(twirp::bad_route))
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(cors)

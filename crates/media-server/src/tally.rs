@@ -62,9 +62,6 @@ struct Session {
     protocol: SharedString,
 }
 
-/// There is none of LiveKit's experiment of that name.
-const NO_WARP: (&str, SharedString) = ("warp", SharedString::const_str("false"));
-
 impl Tally {
     pub(crate) fn new(node: Node) -> Self {
         node.gauge(names::LIVEKIT_ROOMS, &[]).increment(1.0);
@@ -101,7 +98,7 @@ impl Tally {
             Signal::Join(join) => {
                 let Some(participant) = &join.participant else { return };
                 self.node.gauge(names::LIVEKIT_PARTICIPANTS, &[]).increment(1.0);
-                self.join_state("rtc_init", "");
+                self.join_state("rtc_init");
                 self.sids.insert(peer, participant.sid.clone());
                 let protocol = self.protocols.get(&peer).copied().unwrap_or_default();
                 let protocol = SharedString::from(protocol.to_string());
@@ -146,13 +143,14 @@ impl Tally {
         let sid = event.participant.as_ref().map_or("", |participant| participant.sid.as_str());
         match (event.event.as_str(), &event.track) {
             ("participant_joined", _) => {
-                self.join_state("rtc_active", "false");
+                self.join_state("rtc_connected");
+                self.join_state("rtc_active");
                 if let Some(session) = self.sessions.get(sid) {
-                    let labels = [("protocol_version", session.protocol.clone()), NO_WARP];
+                    let labels = [("protocol_version", session.protocol.clone())];
                     self.node.observe(names::LIVEKIT_START_TIME, &labels, ms_since(session.since));
                 }
             }
-            ("participant_connection_aborted", _) => self.join_state("rtc_canceled", "false"),
+            ("participant_connection_aborted", _) => self.join_state("rtc_canceled"),
             ("track_published", Some(track)) => {
                 let kind = kind_of(track);
                 if self.published.insert(track.sid.clone(), kind).is_none() {
@@ -170,8 +168,8 @@ impl Tally {
         }
     }
 
-    fn join_state(&self, state: &'static str, warp: &'static str) {
-        self.node.count(names::LIVEKIT_JOINS, &[label("state", state), label("warp", warp)]);
+    fn join_state(&self, state: &'static str) {
+        self.node.count(names::LIVEKIT_JOINS, &[label("state", state)]);
     }
 
     fn unsubscribed(&mut self, key: DownKey) {

@@ -9,6 +9,7 @@ use plenum_media::token::{ApiKeys, sign_webhook};
 use tokio::sync::mpsc;
 
 use crate::metrics_names as names;
+use crate::tally::{Node, label};
 use crate::{StartError, Webhook};
 
 /// Events of a room that may wait for one listener: everybody of a large room coming at once, with two tracks each.
@@ -26,6 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Webhooks {
     listeners: Arc<[Listener]>,
     client: reqwest::Client,
+    node: Node,
     alive: mpsc::Sender<()>,
 }
 
@@ -39,6 +41,7 @@ impl Webhooks {
     pub(crate) fn new(
         webhooks: &[Webhook],
         keys: &ApiKeys,
+        node: Node,
     ) -> Result<(Self, mpsc::Receiver<()>), StartError> {
         let listeners = webhooks
             .iter()
@@ -58,7 +61,7 @@ impl Webhooks {
             .build()
             .map_err(|error| StartError::System(std::io::Error::other(error)))?;
         let (alive, all_sent) = mpsc::channel(1);
-        Ok((Self { listeners: listeners.into(), client, alive }, all_sent))
+        Ok((Self { listeners: listeners.into(), client, node, alive }, all_sent))
     }
 
     /// The queues of a new room.
@@ -67,10 +70,10 @@ impl Webhooks {
             .map(|index| {
                 let (sender, events) = mpsc::channel(QUEUE);
                 let (hooks, alive) = (self.clone(), self.alive.clone());
-                let dropped = Arc::new(AtomicU32::new(0));
-                let queue = Queue { events: sender, dropped: dropped.clone() };
+                let counts = Arc::new(Counts { dropped: AtomicU32::new(0), node: self.node.clone() });
+                let queue = Queue { events: sender, counts: counts.clone() };
                 tokio::spawn(async move {
-                    deliver(&hooks.listeners[index], &hooks.client, events, &dropped).await;
+                    deliver(&hooks.listeners[index], &hooks.client, events, &counts).await;
                     drop(alive);
                 });
                 queue
@@ -89,8 +92,28 @@ pub(crate) struct RoomWebhooks {
 
 struct Queue {
     events: mpsc::Sender<(Instant, WebhookEvent)>,
+    counts: Arc<Counts>,
+}
+
+/// What became of one queue's events.
+struct Counts {
     /// Events that did not reach the listener; the next one that does says how many.
-    dropped: Arc<AtomicU32>,
+    dropped: AtomicU32,
+    node: Node,
+}
+
+impl Counts {
+    fn lost(&self, reason: &'static str) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!(names::WEBHOOKS_LOST, "reason" => reason).increment(1);
+        self.node.count(names::LIVEKIT_WEBHOOKS, &[label("status", "drop"), label("reason", reason)]);
+    }
+
+    /// One has arrived, and with it the word of those that did not.
+    fn arrived(&self, dropped: u32) {
+        self.dropped.fetch_sub(dropped, Ordering::Relaxed);
+        self.node.count(names::LIVEKIT_WEBHOOKS, &[label("status", "success"), label("reason", "")]);
+    }
 }
 
 impl RoomWebhooks {
@@ -100,51 +123,43 @@ impl RoomWebhooks {
             if listener.hook.wants(&event.event)
                 && queue.events.try_send((Instant::now(), event.clone())).is_err()
             {
-                lost("queue_full", &queue.dropped);
+                queue.counts.lost("queue_full");
             }
         }
     }
-}
-
-fn lost(reason: &'static str, dropped: &AtomicU32) {
-    dropped.fetch_add(1, Ordering::Relaxed);
-    metrics::counter!(names::WEBHOOKS_LOST, "reason" => reason).increment(1);
-    metrics::counter!(names::LIVEKIT_WEBHOOKS, "status" => "drop", "reason" => reason).increment(1);
 }
 
 async fn deliver(
     listener: &Listener,
     client: &reqwest::Client,
     mut events: mpsc::Receiver<(Instant, WebhookEvent)>,
-    dropped: &AtomicU32,
+    counts: &Counts,
 ) {
     while let Some((made, mut event)) = events.recv().await {
         if made.elapsed() >= MAX_AGE {
-            lost("too_old", dropped);
+            counts.lost("too_old");
             continue;
         }
-        let missing = dropped.load(Ordering::Relaxed);
+        let missing = counts.dropped.load(Ordering::Relaxed);
         say_dropped(&mut event, missing);
         let Ok(body) = serde_json::to_vec(&event) else { continue };
         let mut backoff = BACKOFF.into_iter();
         loop {
             match post(listener, client, body.clone()).await {
                 Ok(()) => {
-                    dropped.fetch_sub(missing, Ordering::Relaxed);
-                    metrics::counter!(names::LIVEKIT_WEBHOOKS, "status" => "success", "reason" => "")
-                        .increment(1);
+                    counts.arrived(missing);
                     break;
                 }
                 Err(Attempt::Final(error)) => {
                     tracing::warn!(%error, event = event.event, "A webhook was refused");
-                    lost("refused", dropped);
+                    counts.lost("refused");
                     break;
                 }
                 Err(Attempt::Again(error)) => match backoff.next() {
                     Some(wait) if made.elapsed() + wait < MAX_AGE => tokio::time::sleep(wait).await,
                     _ => {
                         tracing::warn!(%error, event = event.event, "A webhook could not be delivered");
-                        lost("unreachable", dropped);
+                        counts.lost("unreachable");
                         break;
                     }
                 },

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use axum::Router;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::JoinHandle,
@@ -73,7 +73,11 @@ pub(crate) fn logs(level: &str, format: LogFormat) -> Result<()> {
 
 /// Collects metrics from here on.
 pub(crate) fn metrics() -> Result<PrometheusHandle> {
-    let handle = PrometheusBuilder::new().install_recorder().context("metrics")?;
+    let mut builder = PrometheusBuilder::new();
+    for (name, buckets) in plenum_media_server::HISTOGRAMS {
+        builder = builder.set_buckets_for_metric(Matcher::Full((*name).to_owned()), buckets)?;
+    }
+    let handle = builder.install_recorder().context("metrics")?;
     let upkeep = handle.clone();
     tokio::spawn(async move {
         loop {

@@ -69,7 +69,9 @@ fn table(media_is_embedded: bool, has_metrics: bool) -> Vec<RouteInfo> {
             route(Caller::Public, "ANY", "/rtc/{*rest}"),
             route(Caller::MediaToken, "POST", "/twirp/livekit.RoomService/{method}"),
             route(Caller::MediaToken, "POST", "/twirp/livekit.AgentDispatchService/{method}"),
-            route(Caller::MediaToken, "POST", "/twirp/{service}/{method}"),
+            route(Caller::MediaToken, "POST", "/twirp/livekit.Egress/{method}"),
+            route(Caller::MediaToken, "POST", "/twirp/livekit.Ingress/{method}"),
+            route(Caller::MediaToken, "POST", "/twirp/livekit.SIP/{method}"),
             route(Caller::Public, "ANY", "/twirp/{*rest}"),
         ]);
     } else {

@@ -13,13 +13,14 @@ pub(super) enum Service {
     Sip,
 }
 
-/// The service of that name, as paths have it, and its name as a label.
-pub(super) fn named(path: &str) -> Option<(Service, &'static str)> {
-    match path {
-        "livekit.Egress" => Some((Service::Egress, "Egress")),
-        "livekit.Ingress" => Some((Service::Ingress, "Ingress")),
-        "livekit.SIP" => Some((Service::Sip, "SIP")),
-        _ => None,
+impl Service {
+    /// As LiveKit calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Egress => "Egress",
+            Self::Ingress => "Ingress",
+            Self::Sip => "SIP",
+        }
     }
 }
 

@@ -125,16 +125,26 @@ pub(crate) async fn agent_dispatch(
 
 /// `Egress`, `Ingress` and `SIP`: services of other programs, which find each other by Redis. Whoever may use them is told
 /// that they are not there, in the words of a livekit-server without Redis.
-pub(crate) async fn absent_service(
-    state: State<Arc<Rooms>>,
-    Path((service, method)): Path<(String, String)>,
-    query: Query<BTreeMap<String, String>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let Some((service, name)) = absent::named(&service) else { return bad_route().await };
-    let call = Call::new(name, state, Path(method), query, headers, body);
-    call.answered(async |call: &Call| absent::answer(call, service)).await
+macro_rules! absent_services {
+    ($($handler:ident: $service:ident;)*) => {
+        $(pub(crate) async fn $handler(
+            state: State<Arc<Rooms>>,
+            method: Path<String>,
+            query: Query<BTreeMap<String, String>>,
+            headers: HeaderMap,
+            body: Bytes,
+        ) -> Response {
+            let service = absent::Service::$service;
+            let call = Call::new(service.name(), state, method, query, headers, body);
+            call.answered(async |call: &Call| absent::answer(call, service)).await
+        })*
+    };
+}
+
+absent_services! {
+    egress: Egress;
+    ingress: Ingress;
+    sip: Sip;
 }
 
 struct Call {
@@ -173,7 +183,7 @@ impl Call {
             }
         };
         let status = match response.status().as_u16() {
-            200..=299 => "2xx",
+            200..=299 => "200",
             400..=499 => "4xx",
             _ => "5xx",
         };

@@ -420,8 +420,10 @@ impl Room {
         if participant.permission == permission {
             return;
         }
+        let (was_hidden, is_hidden) = (participant.permission.hidden, permission.hidden);
         participant.permission = permission;
         participant.touch();
+        let (peer, gone) = (participant.peer, disconnected(participant));
         let forbidden: Vec<String> = participant
             .tracks
             .iter()
@@ -434,10 +436,24 @@ impl Room {
         for sid in forbidden {
             self.unpublish(moment, identity, &sid, true);
         }
+        if is_hidden && !was_hidden {
+            // For the others this one leaves.
+            self.broadcast_info(&gone, Some(peer));
+        }
         self.broadcast(identity);
         self.refresh_token(moment, identity);
         self.reconcile(identity);
+        if is_hidden != was_hidden {
+            for other in self.participants.keys().cloned().collect::<Vec<_>>() {
+                self.reconcile(&other);
+            }
+        }
     }
+}
+
+/// What others are told of somebody whom they do not see any more.
+fn disconnected(participant: &Participant) -> ParticipantInfo {
+    ParticipantInfo { state: State::Disconnected as i32, tracks: Vec::new(), ..participant.info() }
 }
 
 fn new_participant(moment: &mut Moment<'_>, params: JoinParams, peer: PeerHandle) -> Participant {

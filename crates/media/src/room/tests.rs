@@ -29,6 +29,14 @@ impl Sim {
     }
 
     fn with_codecs(codecs: &[Codec]) -> Self {
+        Self::with(codecs, RoomDefaults::default())
+    }
+
+    fn with_defaults(rooms: RoomDefaults) -> Self {
+        Self::with(&Codec::DEFAULT, rooms)
+    }
+
+    fn with(codecs: &[Codec], rooms: RoomDefaults) -> Self {
         let mut rng = StdRng::seed_from_u64(5);
         let facts = ServerFacts {
             node_id: "ND_test".into(),
@@ -40,7 +48,7 @@ impl Sim {
             keys: ApiKeys::new(BTreeMap::from([("key".to_owned(), "secret".to_owned())])),
             limits: Limits { participants: 5, ..Limits::default() },
             codecs: codecs.to_vec(),
-            rooms: RoomDefaults::default(),
+            rooms,
             region: String::new(),
         };
         let now = Instant::now();
@@ -848,6 +856,8 @@ fn a_browser_that_takes_no_line_twice_comes_again_before_it_has_too_many() {
     panic!("its lines only become more");
 }
 
+mod calls;
 mod codecs;
 mod dynacast;
+mod grants;
 mod resume;
