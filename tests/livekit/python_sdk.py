@@ -173,6 +173,26 @@ async def server_api() -> None:
             api.SendDataRequest(room="api", data=b"from the server", kind=api.DataPacket.Kind.RELIABLE)
         )
         await until("data came", lambda: received == [b"from the server"])
+        told = await server.room.update_room_metadata(api.UpdateRoomMetadataRequest(room="api", metadata="of the room"))
+        assert told.metadata == "of the room", told
+        await until("alice knows that too", lambda: alice.metadata == "of the room")
+        dispatch = await server.agent_dispatch.create_dispatch(
+            api.CreateAgentDispatchRequest(room="api", agent_name="helper", metadata="d")
+        )
+        assert (await server.agent_dispatch.get_dispatch(dispatch.id, "api")).metadata == "d", dispatch
+        await server.agent_dispatch.delete_dispatch(dispatch.id, "api")
+        assert await server.agent_dispatch.list_dispatch("api") == []
+        await server.room.update_participant(
+            api.UpdateParticipantRequest(
+                room="api", identity="alice", permission=api.ParticipantPermission(can_subscribe=True, can_publish_data=False)
+            )
+        )
+        await until("alice may not publish", lambda: not alice.local_participant.permissions.can_publish)
+        try:
+            await publish(alice)
+            raise AssertionError("she has published")
+        except rtc.participant.PublishTrackError:
+            pass
         gone = asyncio.Event()
         alice.on("disconnected", lambda *_: gone.set())
         await server.room.remove_participant(api.RoomParticipantIdentity(room="api", identity="alice"))

@@ -29,13 +29,30 @@ const INBOX: usize = 1_024;
 /// To a room.
 #[derive(Debug)]
 pub(crate) enum RoomMessage {
-    Join { params: Box<JoinParams>, outbox: Outbox, admitted: oneshot::Sender<Seat> },
+    Join {
+        params: Box<JoinParams>,
+        outbox: Outbox,
+        admitted: oneshot::Sender<Seat>,
+    },
     /// Somebody goes on as the participant `sid`, if there is one to go on as.
-    Resume { identity: Identity, sid: String, outbox: Outbox, admitted: oneshot::Sender<Seat> },
-    Signal { seat: Seat, request: Box<Request> },
-    SignalClosed { seat: Seat },
+    Resume {
+        identity: Identity,
+        sid: String,
+        outbox: Outbox,
+        admitted: oneshot::Sender<Seat>,
+    },
+    Signal {
+        seat: Seat,
+        request: Box<Request>,
+    },
+    SignalClosed {
+        seat: Seat,
+    },
     Media(shard::Event),
-    Api { call: Box<ApiCall>, reply: oneshot::Sender<Result<ApiReply, ApiError>> },
+    Api {
+        call: Box<ApiCall>,
+        reply: oneshot::Sender<Result<ApiReply, ApiError>>,
+    },
     Drain,
 }
 
@@ -300,9 +317,7 @@ impl RoomTask {
                 self.seat(peer, outbox, admitted)?;
                 Command::Resume { peer }
             }
-            RoomMessage::Signal { seat, request } => {
-                Command::Signal { peer: self.seated(seat)?, request }
-            }
+            RoomMessage::Signal { seat, request } => Command::Signal { peer: self.seated(seat)?, request },
             RoomMessage::SignalClosed { seat } => {
                 let peer = self.seated(seat)?;
                 self.outboxes.remove(&peer);

@@ -9,9 +9,9 @@ use livekit_protocol as proto;
 use proto::signal_response::Message as Response;
 use proto::{SubscribedCodec, SubscribedQuality, VideoQuality};
 
+use super::Room;
 use super::participant::{Participant, Track};
 use super::subscribe::wanted_of;
-use super::Room;
 use crate::ids::{Identity, SourceKey};
 use crate::sdp::MediaKind;
 
@@ -125,11 +125,8 @@ impl Room {
             quality: quality as i32,
             enabled: demand.is_some_and(|best| quality <= best),
         };
-        let qualities = vec![
-            enabled(VideoQuality::Low),
-            enabled(VideoQuality::Medium),
-            enabled(VideoQuality::High),
-        ];
+        let qualities =
+            vec![enabled(VideoQuality::Low), enabled(VideoQuality::Medium), enabled(VideoQuality::High)];
         #[expect(deprecated, reason = "older clients read the list of qualities without a codec")]
         let update = proto::SubscribedQualityUpdate {
             track_sid,

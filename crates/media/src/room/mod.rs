@@ -15,6 +15,7 @@ mod participant;
 mod publish;
 mod quality;
 mod resume;
+mod rights;
 mod rpc;
 mod sections;
 mod simulate;

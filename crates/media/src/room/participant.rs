@@ -294,9 +294,8 @@ impl Participant {
 
     /// Whether anything should come from here: of pictures that nobody wants nothing does.
     pub(super) fn is_to_send(&self) -> bool {
-        let is_to_send = |track: &Track| {
-            !track.info.muted && (track.kind == MediaKind::Audio || track.demanded.is_any())
-        };
+        let is_to_send =
+            |track: &Track| !track.info.muted && (track.kind == MediaKind::Audio || track.demanded.is_any());
         self.tracks.values().any(is_to_send)
     }
 

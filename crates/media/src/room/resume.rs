@@ -35,7 +35,6 @@ impl Departed {
             self.0.pop_front();
         }
     }
-
 }
 
 impl Room {

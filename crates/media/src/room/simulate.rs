@@ -94,8 +94,7 @@ impl Room {
 
     fn show_speaking(&mut self, identity: &Identity, level: f32) {
         let Some(participant) = self.participants.get(identity) else { return };
-        let speaker =
-            proto::SpeakerInfo { sid: participant.info.sid.clone(), level, active: level > 0.0 };
+        let speaker = proto::SpeakerInfo { sid: participant.info.sid.clone(), level, active: level > 0.0 };
         let hidden = participant.permission.hidden;
         let hears = self.participants.iter().filter(|(other, _)| !hidden || *other == identity);
         for peer in hears.map(|(_, p)| p.peer).collect::<Vec<_>>() {

@@ -327,7 +327,10 @@ impl Room {
         for sid in sids.iter().take(MAX_WISHES) {
             let quality = VideoQuality::High;
             let all = Settings { disabled: true, quality, width: 0, height: 0, fps: 0 };
-            self.change_settings(identity, sid, |before| Settings { disabled: true, ..before.unwrap_or(all) });
+            self.change_settings(identity, sid, |before| Settings {
+                disabled: true,
+                ..before.unwrap_or(all)
+            });
         }
     }
 

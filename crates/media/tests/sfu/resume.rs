@@ -28,9 +28,8 @@ fn a_client_goes_on_in_another_network_without_new_connections() {
     world.resume(alice);
     world.clients[alice].restart_ice();
     let before = world.clients[bob].subscriber.received.len();
-    let took = world.until("bob sees alice again", 3, |world| {
-        world.clients[bob].subscriber.received.len() > before + 10
-    });
+    let took = world
+        .until("bob sees alice again", 3, |world| world.clients[bob].subscriber.received.len() > before + 10);
     assert!(took < Duration::from_millis(1_500), "{took:?}");
     assert_eq!(world.clients[alice].sid(0), published);
 

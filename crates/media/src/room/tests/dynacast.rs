@@ -70,8 +70,7 @@ fn more_is_said_at_once_and_less_after_a_while() {
 #[test]
 fn nobody_there_nothing_wanted() {
     let (mut sim, [alice, bob, carol], track) = watched();
-    let unsubscribe =
-        proto::UpdateSubscription { track_sids: vec![track.clone()], ..Default::default() };
+    let unsubscribe = proto::UpdateSubscription { track_sids: vec![track.clone()], ..Default::default() };
     sim.signal(bob, Request::Subscription(unsubscribe.clone()));
     sim.signal(carol, Request::Leave(proto::LeaveRequest::default()));
     sim.pass(Duration::from_secs(6));
