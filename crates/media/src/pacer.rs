@@ -154,7 +154,7 @@ impl<T> Pacer<T> {
     }
 
     /// The probe that packets belong to now.
-    pub fn probe(&self) -> Option<u32> {
+    pub fn probe(&self) -> Option<u8> {
         self.probe.map(|running| running.probe.id)
     }
 

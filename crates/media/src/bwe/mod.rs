@@ -152,8 +152,18 @@ impl Bwe {
         self.rtt
     }
 
+    /// The transport-wide number of the packet that leaves next.
+    pub fn next_number(&self) -> u16 {
+        self.sent.next_number()
+    }
+
+    /// A packet has left again under the same number: when it arrives says nothing any more.
+    pub fn packet_repeated(&mut self, number: u16) {
+        self.sent.settle(number);
+    }
+
     /// A packet of `size` bytes leaves, for the probe of that number. Returns its transport-wide number.
-    pub fn packet_sent(&mut self, now: Instant, size: u32, probe: Option<u32>) -> u16 {
+    pub fn packet_sent(&mut self, now: Instant, size: u32, probe: Option<u8>) -> u16 {
         self.last_sent = Some(now);
         self.first_sent.get_or_insert(now);
         self.alr.sent(size);

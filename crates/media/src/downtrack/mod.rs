@@ -12,7 +12,7 @@ mod munger;
 
 use std::time::{Duration, Instant};
 
-pub use history::{History, Sent};
+pub use history::{History, Left, Sent};
 pub use munger::{Munger, Rewritten};
 use selector::{Choice, Limits, Selector};
 
@@ -23,10 +23,6 @@ use crate::sdp::{Codec, MediaKind};
 
 /// How often a subscriber that waits for a key frame asks again; the publisher's throttle comes on top.
 const KEYFRAME_RETRY: Duration = Duration::from_millis(200);
-/// A packet is repeated at most this often …
-const MAX_REPEATS: u8 = 3;
-/// … and not again within this time, which stands for a round trip (LiveKit's default).
-const REPEAT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the subscriber negotiated for the track.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +43,8 @@ pub struct DownConfig {
     pub payload_types: Vec<(Codec, u8)>,
     /// Number of the dependency descriptor among the header extensions, where the subscriber takes it.
     pub dependency: Option<u8>,
+    /// Number of the transport-wide sequence number among the header extensions, where the subscriber takes it.
+    pub transport: Option<u8>,
     /// Stream that the track belongs to, for lip sync.
     pub cname: String,
     /// What is wanted.
@@ -235,13 +233,7 @@ impl DownTrack {
                 content,
             },
         };
-        self.history.insert(Sent {
-            source_sequence: packet.sequence,
-            layer: layer as u8,
-            repeats: 0,
-            last_repeat: None,
-            outgoing,
-        });
+        self.history.insert(now, outgoing.numbers.sequence, Sent::new(packet, layer, &outgoing));
         Some(outgoing)
     }
 
@@ -268,25 +260,45 @@ impl DownTrack {
         rested
     }
 
-    /// The packet that the subscriber misses, if it may be repeated now.
-    pub fn repeat<'a>(&mut self, now: Instant, sequence: u16, source: &'a Source) -> Option<Repeat<'a>> {
-        let highest = self.munger.highest()?;
-        let extended = extend(sequence, highest)?;
-        let sent = self.history.get_mut(extended)?;
-        let rested = sent.last_repeat.is_none_or(|at| now.saturating_duration_since(at) >= REPEAT_INTERVAL);
-        if sent.repeats >= MAX_REPEATS || !rested {
-            return None;
+    /// The packet of that number has left: whoever can only send the same bytes again needs the transport-wide number in
+    /// them.
+    pub fn note_left(&mut self, sequence: u64, transport: Option<u16>) {
+        if self.config.rtx.is_none() {
+            self.history.note_left(sequence, Left { transport });
         }
-        let packet = source.layers.get(usize::from(sent.layer))?.ring.get(sent.source_sequence)?;
-        sent.repeats += 1;
-        sent.last_repeat = Some(now);
-        let outgoing = sent.outgoing;
-        let rtx = self.config.rtx.map(|(ssrc, payload_type)| {
-            let sequence = self.rtx_sequence;
-            self.rtx_sequence += 1;
-            Rtx { ssrc, payload_type, sequence }
-        });
-        Some(Repeat { packet, outgoing, rtx })
+    }
+
+    /// The packet that is or was to be sent under that number, if it is still there.
+    pub fn packet<'a>(&self, sequence: u64, source: &'a Source) -> Option<(&'a Packet, Outgoing)> {
+        let sent = self.history.get(sequence)?;
+        let packet = sent.packet(&source.layers.get(sent.layer())?.ring)?;
+        let (payload_type, content) = self.payload_type(packet)?;
+        Some((packet, sent.outgoing(sequence, payload_type, content)))
+    }
+
+    /// The number of a packet that the subscriber misses, if it may be repeated now.
+    pub fn missed(&mut self, now: Instant, sequence: u16) -> Option<u64> {
+        let sequence = extend(sequence, self.munger.highest()?)?;
+        (self.history.get(sequence).is_some() && self.history.may_repeat(now, sequence)).then_some(sequence)
+    }
+
+    /// A packet that was sent before, in the form in which it leaves again.
+    pub fn repeat<'a>(&mut self, sequence: u64, source: &'a Source) -> Option<Repeat<'a>> {
+        let (packet, outgoing) = self.packet(sequence, source)?;
+        let wrapping = match self.next_rtx() {
+            Some(rtx) => Wrapping::Rtx(rtx),
+            // What has not left yet cannot leave again: two packets would have one index.
+            None => Wrapping::Same(self.history.left(sequence)?),
+        };
+        Some(Repeat { packet, outgoing, wrapping })
+    }
+
+    /// The next number of a retransmission, or of padding in place of one; none where there are no retransmissions.
+    pub fn next_rtx(&mut self) -> Option<Rtx> {
+        let (ssrc, payload_type) = self.config.rtx?;
+        let sequence = self.rtx_sequence;
+        self.rtx_sequence += 1;
+        Some(Rtx { ssrc, payload_type, sequence })
     }
 
     /// The moment of `anchor` in the timestamps that the subscriber sees, for a sender report.
@@ -308,8 +320,17 @@ pub struct Repeat<'a> {
     pub packet: &'a Packet,
     /// As it was sent.
     pub outgoing: Outgoing,
-    /// Its wrapping (RFC 4588); without it the same bytes are sent again.
-    pub rtx: Option<Rtx>,
+    /// How it leaves.
+    pub wrapping: Wrapping,
+}
+
+/// How a packet is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrapping {
+    /// As a packet of its own that carries the other (RFC 4588).
+    Rtx(Rtx),
+    /// The same bytes again.
+    Same(Left),
 }
 
 /// Numbers of a retransmission.

@@ -22,6 +22,7 @@ fn track(kind: MediaKind) -> DownTrack {
         rtx: Some((2, 97)),
         payload_types,
         dependency: None,
+        transport: None,
         cname: "c".into(),
         wanted: Wanted { max_layer: 2, ..Wanted::default() },
         first_sequence: 100,
@@ -132,12 +133,38 @@ fn repeats_are_limited() {
     let mut at = now;
     let mut repeats = 0;
     for _ in 0..10 {
-        repeats += usize::from(track.repeat(at, 100, &source).is_some());
-        assert!(track.repeat(at, 100, &source).is_none(), "twice at once");
-        at += REPEAT_INTERVAL;
+        repeats += usize::from(track.missed(at, 100) == Some(100));
+        assert_eq!(track.missed(at, 100), None, "twice at once");
+        at += Duration::from_millis(100);
     }
-    assert_eq!(repeats, usize::from(MAX_REPEATS));
-    assert!(track.repeat(at, 101, &source).is_none(), "never sent");
+    assert_eq!(repeats, 3);
+    assert_eq!(track.missed(at, 101), None, "never sent");
+    let again = track.repeat(100, &source).expect("it is remembered");
+    assert_eq!(again.wrapping, Wrapping::Rtx(Rtx { ssrc: 2, payload_type: 97, sequence: 1 }));
+}
+
+/// Without retransmissions of their own a packet leaves with the same bytes again, and so not before it has left.
+#[test]
+fn what_has_not_left_cannot_leave_again() {
+    let now = Instant::now();
+    let mut source = Source::new(SourceKey(1), MediaKind::Audio, 1);
+    let mut track = track(MediaKind::Audio);
+    track.config.rtx = None;
+    let raw = crate::ingest::RawPacket {
+        sequence: 1,
+        timestamp: 0,
+        marker: false,
+        codec: Some(Codec::Opus),
+        audio_level: None,
+        dependency: None,
+        payload: [1, 2][..].into(),
+    };
+    let incoming = source.push(now, 0, raw).expect("of use").clone();
+    assert!(track.forward(now, 0, only(0), &incoming, Clocks::default()).is_some());
+    assert!(track.repeat(100, &source).is_none());
+    track.note_left(100, Some(7));
+    let again = track.repeat(100, &source).expect("it has left");
+    assert_eq!(again.wrapping, Wrapping::Same(Left { transport: Some(7) }));
 }
 
 #[test]
@@ -221,7 +248,7 @@ fn what_is_left_out_leaves_no_gap_and_the_rest_can_be_repeated() {
     assert_eq!(sent.len(), 60);
     for (nth, (source_sequence, outgoing)) in (0..).zip(&sent) {
         assert_eq!(outgoing.numbers.sequence, 100 + nth);
-        let repeat = track.repeat(now, 100 + nth as u16, &source).expect("it is remembered");
+        let repeat = track.repeat(100 + nth, &source).expect("it is remembered");
         assert_eq!((repeat.packet.sequence, repeat.outgoing), (*source_sequence, *outgoing), "the very same");
     }
 }

@@ -468,6 +468,7 @@ fn down_config(
         payload_types,
         cname: sending.map(|sending| sending.stream_id.clone()).unwrap_or_default(),
         dependency: number(uri::DEPENDENCY),
+        transport: number(uri::TRANSPORT_CC),
         wanted,
         first_sequence: moment.rng.random_range(1..0x7000),
         first_timestamp: moment.rng.random(),

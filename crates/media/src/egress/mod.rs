@@ -2,19 +2,24 @@
 //!
 //! Ours rather than str0m's because the cost of a packet must not depend on how many tracks a subscriber has.
 
+mod link;
+mod write;
+
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use crate::downtrack::{Clocks, Content, DownConfig, DownTrack, Outgoing, Target};
+use crate::bwe::Bitrate;
+use crate::downtrack::{Clocks, DownConfig, DownTrack, Target};
 use crate::ids::{DownKey, SourceKey};
 use crate::ingest::Source;
 use crate::ring::Packet;
 use crate::rtp::rtcp::{self, Feedback};
-use crate::rtp::{Dependency, Header, red, vp8, write_header};
 use crate::sending::{Path, SendQueue};
-use crate::srtp::{Resend, SrtpKeys, SrtpReceiver, SrtpSender};
+use crate::srtp::{SrtpKeys, SrtpReceiver, SrtpSender};
+use link::Link;
+use write::Outlet;
 
 /// Most tracks of one subscriber.
 pub const MAX_TRACKS: usize = 1_000;
@@ -59,6 +64,7 @@ pub struct Egress {
     by_ssrc: HashMap<u32, usize>,
     /// SSRC under which somebody else sends on this connection: with the same keys no packet of ours may have it.
     reserved: Option<u32>,
+    link: Link,
     reports: VecDeque<(u32, Instant)>,
     /// Smoothed round trip.
     pub rtt: Option<Duration>,
@@ -147,18 +153,7 @@ impl Egress {
         let clock = |layer: usize| source.layers.get(layer).and_then(|layer| layer.clock);
         let clocks = Clocks { from: track.current().and_then(clock), to: clock(layer) };
         let Some(outgoing) = track.forward(now, layer, target, packet, clocks) else { return };
-        let sent = queue.write(path, |bytes| {
-            let start = bytes.len();
-            let header_len = write_header(bytes, &header(&track.config, &outgoing, packet));
-            let payload_len = write_payload(bytes, packet, &outgoing)?;
-            let index = outgoing.numbers.sequence;
-            sender.protect_rtp(bytes, start, header_len, index, Resend::No).ok()?;
-            Some(payload_len)
-        });
-        if let Some(payload_len) = sent {
-            track.packets = track.packets.wrapping_add(1);
-            track.octets = track.octets.wrapping_add(payload_len as u32);
-        }
+        Outlet { now, sender, path, queue }.media(&mut self.link, track, packet, &outgoing);
     }
 
     /// Sends a packet again.
@@ -172,30 +167,9 @@ impl Egress {
     ) -> bool {
         let (Some((sender, _)), Some(path)) = (&mut self.srtp, self.path) else { return false };
         let Some(track) = self.tracks.get_mut(index) else { return false };
-        let Some(repeat) = track.repeat(now, sequence, source) else { return false };
-        let original = header(&track.config, &repeat.outgoing, repeat.packet);
-        let sent = queue.write(path, |bytes| {
-            let start = bytes.len();
-            let (header_len, index, resend) = match repeat.rtx {
-                // Without RTX the very same bytes go out again: same index, same content.
-                None => (write_header(bytes, &original), repeat.outgoing.numbers.sequence, Resend::Identical),
-                Some(rtx) => {
-                    let header = Header {
-                        payload_type: rtx.payload_type,
-                        sequence: rtx.sequence as u16,
-                        ssrc: rtx.ssrc,
-                        ..original
-                    };
-                    let header_len = write_header(bytes, &header);
-                    // RFC 4588 §4: the original number comes first.
-                    bytes.extend_from_slice(&original.sequence.to_be_bytes());
-                    (header_len, rtx.sequence, Resend::No)
-                }
-            };
-            write_payload(bytes, repeat.packet, &repeat.outgoing)?;
-            sender.protect_rtp(bytes, start, header_len, index, resend).ok()
-        });
-        sent.is_some()
+        let Some(sequence) = track.missed(now, sequence) else { return false };
+        let Some(repeat) = track.repeat(sequence, source) else { return false };
+        Outlet { now, sender, path, queue }.repeat(&mut self.link, &track.config, &repeat)
     }
 
     /// Opens a report of the subscriber. Returns what it asks for; nothing if it is not authentic.
@@ -237,7 +211,9 @@ impl Egress {
                         sequence,
                     }));
                 }
-                Feedback::Arrivals(_) | Feedback::Bandwidth(_) | Feedback::Goodbye => {}
+                Feedback::Arrivals(feedback) => self.link.handle_arrivals(now, &feedback),
+                Feedback::Bandwidth(rate) => self.link.handle_bandwidth(Bitrate::bps(rate)),
+                Feedback::Goodbye => {}
             }
         }
         Some(requests)
@@ -302,37 +278,4 @@ fn flush(compound: &mut Vec<u8>, sender: &mut SrtpSender, path: Path, queue: &mu
         sender.protect_rtcp(bytes, start).ok()
     });
     compound.clear();
-}
-
-fn header<'a>(config: &'a DownConfig, outgoing: &Outgoing, packet: &'a Packet) -> Header<'a> {
-    let descriptor = packet.dependency().filter(|_| outgoing.content != Content::Nothing);
-    let dependency = descriptor.zip(outgoing.numbers.frame_number).zip(config.dependency);
-    Header {
-        payload_type: outgoing.payload_type,
-        marker: outgoing.marker,
-        sequence: outgoing.numbers.sequence as u16,
-        timestamp: outgoing.numbers.timestamp,
-        ssrc: config.ssrc,
-        mid: config.mid.as_ref().map(|(id, mid)| (*id, mid.as_str())),
-        dependency: dependency.map(|((descriptor, frame_number), id)| Dependency {
-            id,
-            descriptor,
-            frame_number,
-            mask: outgoing.mask,
-        }),
-    }
-}
-
-/// Appends the payload as the subscriber is to see it and returns its length.
-fn write_payload(to: &mut Vec<u8>, packet: &Packet, outgoing: &Outgoing) -> Option<usize> {
-    let start = to.len();
-    match (outgoing.content, packet.vp8(), outgoing.numbers.vp8) {
-        (Content::Nothing, ..) => {}
-        (Content::Primary, ..) => to.extend_from_slice(red::primary(&packet.payload)?),
-        (Content::Whole, Some(descriptor), Some(patch)) => {
-            vp8::write_rewritten(to, &packet.payload, descriptor, patch);
-        }
-        (Content::Whole, ..) => to.extend_from_slice(&packet.payload),
-    }
-    Some(to.len() - start)
 }
