@@ -57,6 +57,8 @@ const CAREFUL_GROWTH: f64 = 1.02;
 const HEADROOM: f64 = 1.5;
 /// Feedback that comes more seldom than this makes nothing grow in between.
 const LONGEST_STEP: Duration = Duration::from_millis(250);
+/// A receiver that says nothing for this long does not know how to.
+const FIRST_FEEDBACK: Duration = Duration::from_secs(3);
 /// Without any feedback for this long, though packets are sent, the link is taken for broken …
 const SILENCE: Duration = Duration::from_millis(2_000);
 /// … and the estimate falls by this factor each time that [`Bwe::handle_timeout`] finds it silent for another
@@ -130,6 +132,31 @@ impl Bwe {
         let restored = self.capacity.unwrap_or_default().times(RESTORE);
         let dips = self.phase == Phase::Drain && self.trendline.queue() < LONG_QUEUE;
         if dips { self.estimate.max(restored.min(MAX_ESTIMATE)) } else { self.estimate }
+    }
+
+    /// What the connection carries once the queue of an overuse is gone; until then it is emptied, but not by giving up
+    /// what will fit again in a moment.
+    pub fn lasting(&self) -> Bitrate {
+        match self.phase {
+            Phase::Grow => self.available(),
+            Phase::Drain => {
+                self.available().max(self.capacity.unwrap_or_default().times(RESTORE).min(MAX_ESTIMATE))
+            }
+        }
+    }
+
+    /// Whether the receiver says, or may still come to say, what arrives; `is_numbered` if packets carry numbers that it
+    /// might speak of. Without that the estimate means nothing.
+    pub fn is_controlled(&self, now: Instant, is_numbered: bool) -> bool {
+        let may_come =
+            || self.first_sent.is_none_or(|first| now.saturating_duration_since(first) < FIRST_FEEDBACK);
+        self.last_feedback.is_some() || self.remb.is_some() || (is_numbered && may_come())
+    }
+
+    /// Whether there was something to learn from: packets for this long, or a fall.
+    pub fn is_settled(&self, now: Instant, after: Duration) -> bool {
+        let passed = self.first_sent.map_or(Duration::ZERO, |first| now.saturating_duration_since(first));
+        self.capacity.is_some() || passed >= after
     }
 
     /// How long packets wait on the way.
@@ -250,7 +277,9 @@ impl Bwe {
             self.found(found);
         }
         let acked = self.acked.rate();
-        if over {
+        // Whoever hardly sends any more while a queue empties learns nothing from what arrives.
+        let is_idle = limited && self.phase == Phase::Drain;
+        if over && !is_idle {
             self.fall(now, queue);
         } else if self.phase == Phase::Drain {
             if queue < DRAINED {

@@ -161,6 +161,17 @@ impl History {
         self.slots.get(self.at(sequence)).copied().flatten().filter(|_| is_kept)
     }
 
+    /// Forgets the packets after `last`.
+    pub fn forget_after(&mut self, last: u64) {
+        for number in last + 1..=self.highest {
+            let at = self.at(number);
+            if let Some(slot) = self.slots.get_mut(at) {
+                *slot = None;
+            }
+        }
+        self.highest = self.highest.min(last);
+    }
+
     /// The packet of that number has left.
     pub fn note_left(&mut self, sequence: u64, left: Left) {
         if self.left.is_empty() {
@@ -249,6 +260,10 @@ mod tests {
         history.insert(now, 9, sent(9));
         history.insert(now, 3, sent(3));
         assert!(history.get(9).is_some() && history.get(3).is_none() && history.get(12).is_none());
+        history.forget_after(8);
+        assert!(history.get(7).is_some() && history.get(9).is_none() && history.get(11).is_none());
+        history.insert(now, 9, sent(9));
+        assert!(history.get(7).is_some() && history.get(9).is_some() && history.get(11).is_none());
         history.insert(now, 1_000, sent(1_000));
         assert!((0..1_000).all(|number| history.get(number).is_none()));
     }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::link::Link;
-use crate::downtrack::{Content, DownConfig, DownTrack, Outgoing, Repeat, Wrapping};
+use crate::downtrack::{Content, DownConfig, DownTrack, Outgoing, Repeat, Rtx, Wrapping};
 use crate::ring::Packet;
 use crate::rtp::{Dependency, Header, red, vp8, write_header};
 use crate::sending::{Path, SendQueue};
@@ -83,7 +83,38 @@ impl Outlet<'_> {
         }
         true
     }
+
+    /// Sends a packet of nothing but padding (RFC 3550 §5.1). `false` if that cannot be.
+    pub(super) fn padding(&mut self, link: &mut Link, config: &DownConfig, rtx: Rtx) -> bool {
+        let transport = config.transport.map(|id| (id, link.next_number()));
+        let Self { sender, queue, .. } = self;
+        let written = queue.write(self.path, |bytes| {
+            let start = bytes.len();
+            let header = Header {
+                payload_type: rtx.payload_type,
+                marker: false,
+                sequence: rtx.sequence as u16,
+                timestamp: config.first_timestamp,
+                ssrc: rtx.ssrc,
+                mid: config.mid.as_ref().map(|(id, mid)| (*id, mid.as_str())),
+                transport,
+                dependency: None,
+            };
+            let header_len = write_header(bytes, &header);
+            bytes[start] |= 0x20;
+            bytes.resize(bytes.len() + usize::from(PADDING) - 1, 0);
+            bytes.push(PADDING);
+            sender.protect_rtp(bytes, start, header_len, rtx.sequence, Resend::No).ok()?;
+            Some(bytes.len() - start)
+        });
+        let Some(len) = written else { return false };
+        link.left(self.now, len, transport.is_some());
+        true
+    }
 }
+
+/// Bytes of padding, the most that there may be.
+const PADDING: u8 = 255;
 
 fn header<'a>(
     config: &'a DownConfig,

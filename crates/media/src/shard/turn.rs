@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use super::peer::{MAX_STREAMS, Peer, Uplink};
 use super::{
     Command, Event, EventKind, Failure, LEVELS, PublishUpdate, Published, QUALITY_INTERVAL, Quality, Route,
-    Shard, ShardConfig, Side, UNREACHABLE_FOR, due,
+    SPEAKER_STAYS, Shard, ShardConfig, Side, UNREACHABLE_FOR, due,
 };
-use crate::downtrack::{DownConfig, Target};
+use crate::downtrack::DownConfig;
 use crate::egress::Request;
 use crate::ids::{IceCredentials, SourceKey};
 use crate::ingest::{RawPacket, Source};
+use crate::pacer;
 use crate::sending::Path;
 use crate::transport::{Remote, TransportError, TransportEvent};
 
@@ -45,9 +46,10 @@ impl Shard {
             },
         };
         match (command, peer) {
-            (Command::AddPeer { peer, room, connections }, _) => {
+            (Command::AddPeer { peer, room, connections, allow_pause }, _) => {
                 let ShardConfig { local, certificate, .. } = &self.config;
-                let index = self.peers.insert(Peer::new(now, peer, room, connections, certificate, local));
+                let new = Peer::new(now, peer, room, connections, allow_pause, certificate, local);
+                let index = self.peers.insert(new);
                 self.by_handle.insert(peer, index);
                 for side in self.peers[index].sides() {
                     let ufrag = self.peers[index].connection(side).credentials.ufrag.as_bytes().into();
@@ -78,9 +80,8 @@ impl Shard {
                 }
             }
             (Command::SetDown { key, wanted, .. }, Some(index)) => {
-                if let Some(track) = self.peers[index].egress.by_key(key) {
-                    track.set_wanted(wanted);
-                }
+                self.peers[index].egress.set_wanted(now, key, wanted);
+                self.allocate(now, index);
                 self.ask_for_keyframes(now, index);
             }
             (Command::SendData { peers, reliable, payload }, _) => {
@@ -166,6 +167,7 @@ impl Shard {
             subscribers: Vec::new(),
             level: 0.0,
             packets_seen: 0,
+            speaks_until: None,
         });
         self.by_source.insert(key, published);
         peer.streams.clear();
@@ -187,8 +189,8 @@ impl Shard {
         let published = &mut self.published[index];
         published.source.muted = muted;
         for (peer, track) in &published.subscribers {
-            if let Some(track) = self.peers.get_mut(*peer).and_then(|peer| peer.egress.track(*track)) {
-                track.stop();
+            if let Some(peer) = self.peers.get_mut(*peer) {
+                peer.egress.stop(*track);
             }
         }
     }
@@ -198,6 +200,8 @@ impl Shard {
         let Some(published) = self.by_source.get(&source).copied() else { return };
         if let Some(track) = self.peers[index].egress.add(config) {
             self.published[published].subscribers.push((index, track));
+            self.peers[index].egress.reconsider(now);
+            self.allocate(now, index);
             self.ask_for_keyframes(now, index);
         }
     }
@@ -300,18 +304,25 @@ impl Shard {
                 found
             }
         };
-        let Self { published, peers, queue, lost, .. } = self;
+        let Self { published, peers, queue, lost, pacing, .. } = self;
         let Published { source, subscribers, .. } = &mut published[source];
         let Some(sequence) = source.push(now, layer, raw).map(|packet| packet.sequence) else { return };
         let source = &*source;
         let Some(packet) = source.layers[layer].ring.get(sequence) else { return };
         for (peer, track) in subscribers.iter() {
             let forwarded = catch_unwind(AssertUnwindSafe(|| {
-                peers[*peer].egress.forward(now, *track, layer, packet, source, queue);
+                let egress = &mut peers[*peer].egress;
+                egress.forward(now, *track, layer, packet, source, queue);
+                egress.starts_pacing()
             }));
-            if forwarded.is_err() {
-                lost.push((*peer, Failure::Panic));
+            match forwarded {
+                Ok(false) => {}
+                Ok(true) => pacing.push(*peer),
+                Err(_) => lost.push((*peer, Failure::Panic)),
             }
+        }
+        if !self.pacing.is_empty() {
+            self.next_pace.get_or_insert(now + pacer::TICK);
         }
     }
 
@@ -338,7 +349,42 @@ impl Shard {
                 }
             }
         }
+        self.allocate(now, index);
+        self.ask_for_keyframes(now, index);
         true
+    }
+
+    /// Gives out the layers that this peer's connection has room for, if that is due.
+    fn allocate(&mut self, now: Instant, index: usize) {
+        let Self { published, peers, by_source, .. } = self;
+        let origin = |key: SourceKey| Some(published.get(*by_source.get(&key)?)?.origin(now));
+        let mut news = Vec::new();
+        let egress = &mut peers[index].egress;
+        egress.allocate(now, origin, |source, paused| news.push((source, paused)));
+        if egress.starts_pacing() {
+            self.pacing.push(index);
+            self.next_pace.get_or_insert(now);
+        }
+        if !news.is_empty() {
+            self.emit(index, EventKind::Paused(news));
+        }
+    }
+
+    /// Sends what has waited for its turn.
+    pub(super) fn pace(&mut self, now: Instant) {
+        let mut pacing = std::mem::take(&mut self.pacing);
+        pacing.retain(|index| {
+            self.guarded(*index, |shard| {
+                let Self { published, peers, by_source, queue, .. } = shard;
+                let origin = |key: SourceKey| Some(published.get(*by_source.get(&key)?)?.origin(now));
+                let egress = &mut peers[*index].egress;
+                egress.pace(now, origin, queue);
+                !egress.ends_pacing()
+            })
+            .unwrap_or(false)
+        });
+        self.next_pace = (!pacing.is_empty()).then(|| now + pacer::TICK);
+        self.pacing = pacing;
     }
 
     /// Asks for the key frames that this peer's tracks wait for.
@@ -348,7 +394,7 @@ impl Shard {
         for (_, track) in peers[index].egress.tracks() {
             let key = track.config.source;
             let Some(published) = by_source.get(&key).map(|source| &mut published[*source]) else { continue };
-            let target = Target::of(now, &published.source, track.config.wanted);
+            let target = track.target(now, &published.source);
             if track.needs_keyframe(now, target) {
                 published.source.want_keyframe(target.layer);
                 asked.push(key);
@@ -390,7 +436,7 @@ impl Shard {
             self.send_keyframe_requests(now, source);
         }
         if due(&mut self.next_levels, now, LEVELS) {
-            self.report_levels();
+            self.report_levels(now);
         }
         if due(&mut self.next_quality, now, QUALITY_INTERVAL) {
             for index in peers {
@@ -400,6 +446,7 @@ impl Shard {
     }
 
     fn tick_peer(&mut self, now: Instant, index: usize) {
+        self.allocate(now, index);
         self.ask_for_keyframes(now, index);
         let Self { published, peers, by_source, queue, .. } = self;
         let peer = &mut peers[index];
@@ -420,14 +467,21 @@ impl Shard {
         }
     }
 
-    fn report_levels(&mut self) {
+    fn report_levels(&mut self, now: Instant) {
+        let mut speaking: Vec<usize> = Vec::new();
         let mut changed: Vec<(usize, SourceKey, f32)> = Vec::new();
         for (_, published) in &mut self.published {
             let level = if published.source.muted { 0.0 } else { published.source.level.take() };
+            if level > 0.0 {
+                speaking.push(published.peer);
+            }
             if (level - published.level).abs() > f32::EPSILON {
                 published.level = level;
                 changed.push((published.peer, published.source.key, level));
             }
+        }
+        for (_, published) in self.published.iter_mut().filter(|(_, p)| speaking.contains(&p.peer)) {
+            published.speaks_until = Some(now + SPEAKER_STAYS);
         }
         for (peer, source, level) in changed {
             self.emit(peer, EventKind::Levels(vec![(source, level)]));
@@ -491,6 +545,7 @@ impl Shard {
             let _ = catch_unwind(AssertUnwindSafe(|| farewell(self, side)));
         }
         let mut peer = self.peers.remove(index);
+        self.pacing.retain(|own| *own != index);
         self.by_handle.remove(&peer.handle);
         for side in peer.sides() {
             let connection = peer.connection(side);

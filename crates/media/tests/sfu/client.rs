@@ -188,7 +188,23 @@ impl Client {
         mode: Mode,
         with_dependencies: bool,
     ) -> usize {
-        let index = self.publish(now, proto::TrackSource::Camera, &[]);
+        self.publish_layers(now, proto::TrackSource::Camera, codec, mode, with_dependencies)
+    }
+
+    /// Publishes a screen whose only stream has layers inside.
+    pub(crate) fn publish_layered_screen(&mut self, now: Instant, mode: Mode) -> usize {
+        self.publish_layers(now, proto::TrackSource::ScreenShare, layered::Codec::Vp9, mode, true)
+    }
+
+    fn publish_layers(
+        &mut self,
+        now: Instant,
+        source: proto::TrackSource,
+        codec: layered::Codec,
+        mode: Mode,
+        with_dependencies: bool,
+    ) -> usize {
+        let index = self.publish(now, source, &[]);
         // As livekit-client announces it: the highest layer first.
         let sizes = [(640, 360), (320, 180), (160, 90)].into_iter().zip([2, 1, 0]);
         let layers = sizes.skip(3 - usize::from(mode.spatial)).map(|((width, height), quality)| {

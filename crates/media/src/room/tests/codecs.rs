@@ -95,7 +95,7 @@ fn a_layered_stream_has_layers_to_choose_from() {
             shard::Command::SetDown { wanted, .. } => Some(*wanted),
             _ => None,
         });
-        let medium = crate::downtrack::Wanted { max_layer: 1, fps: 10, disabled: false };
+        let medium = crate::downtrack::Wanted { max_layer: 1, fps: 10, pixels: 320 * 180, disabled: false };
         assert_eq!(wanted, Some(medium));
     }
 }
