@@ -5,6 +5,7 @@
 mod budget;
 mod message;
 mod peer;
+mod subscribers;
 mod turn;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};

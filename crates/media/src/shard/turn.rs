@@ -9,11 +9,9 @@ use super::{
     SPEAKER_STAYS, Shard, ShardConfig, Side, UNREACHABLE_FOR, due,
 };
 use crate::downtrack::DownConfig;
-use crate::egress::Request;
 use crate::ids::{IceCredentials, SourceKey};
 use crate::ingest::{RawPacket, Source};
 use crate::pacer;
-use crate::sending::Path;
 use crate::transport::{Remote, TransportError, TransportEvent};
 
 impl Shard {
@@ -100,7 +98,7 @@ impl Shard {
         }
     }
 
-    fn published_mut(&mut self, source: SourceKey) -> Option<&mut Published> {
+    pub(super) fn published_mut(&mut self, source: SourceKey) -> Option<&mut Published> {
         self.published.get_mut(*self.by_source.get(&source)?)
     }
 
@@ -326,104 +324,6 @@ impl Shard {
         }
     }
 
-    /// A report of a subscriber. Returns whether it is really the client's.
-    pub(super) fn handle_report(&mut self, now: Instant, index: usize, path: Path, datagram: &[u8]) -> bool {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.clear();
-        scratch.extend_from_slice(datagram);
-        let requests = self.peers[index].egress.handle_rtcp(now, path, &mut scratch);
-        self.scratch = scratch;
-        let Some(requests) = requests else { return false };
-        for request in requests {
-            match request {
-                Request::Keyframe { source, layer } => {
-                    if let Some(published) = self.published_mut(source) {
-                        published.source.want_keyframe(layer);
-                    }
-                    self.send_keyframe_requests(now, source);
-                }
-                Request::Repeat { track, source, sequence } => {
-                    let Some(published) = self.by_source.get(&source) else { continue };
-                    let Self { published: all, peers, queue, .. } = self;
-                    peers[index].egress.repeat(now, track, sequence, &all[*published].source, queue);
-                }
-            }
-        }
-        self.allocate(now, index);
-        self.ask_for_keyframes(now, index);
-        true
-    }
-
-    /// Gives out the layers that this peer's connection has room for, if that is due.
-    fn allocate(&mut self, now: Instant, index: usize) {
-        let Self { published, peers, by_source, .. } = self;
-        let origin = |key: SourceKey| Some(published.get(*by_source.get(&key)?)?.origin(now));
-        let mut news = Vec::new();
-        let egress = &mut peers[index].egress;
-        egress.allocate(now, origin, |source, paused| news.push((source, paused)));
-        if egress.starts_pacing() {
-            self.pacing.push(index);
-            self.next_pace.get_or_insert(now);
-        }
-        if !news.is_empty() {
-            self.emit(index, EventKind::Paused(news));
-        }
-    }
-
-    /// Sends what has waited for its turn.
-    pub(super) fn pace(&mut self, now: Instant) {
-        let mut pacing = std::mem::take(&mut self.pacing);
-        pacing.retain(|index| {
-            self.guarded(*index, |shard| {
-                let Self { published, peers, by_source, queue, .. } = shard;
-                let origin = |key: SourceKey| Some(published.get(*by_source.get(&key)?)?.origin(now));
-                let egress = &mut peers[*index].egress;
-                egress.pace(now, origin, queue);
-                !egress.ends_pacing()
-            })
-            .unwrap_or(false)
-        });
-        self.next_pace = (!pacing.is_empty()).then(|| now + pacer::TICK);
-        self.pacing = pacing;
-    }
-
-    /// Asks for the key frames that this peer's tracks wait for.
-    fn ask_for_keyframes(&mut self, now: Instant, index: usize) {
-        let Self { published, peers, by_source, .. } = self;
-        let mut asked = Vec::new();
-        for (_, track) in peers[index].egress.tracks() {
-            let key = track.config.source;
-            let Some(published) = by_source.get(&key).map(|source| &mut published[*source]) else { continue };
-            let target = track.target(now, &published.source);
-            if track.needs_keyframe(now, target) {
-                published.source.want_keyframe(target.layer);
-                asked.push(key);
-            }
-        }
-        for source in asked {
-            self.send_keyframe_requests(now, source);
-        }
-    }
-
-    /// Passes on the key frame requests of a track that its throttle lets through.
-    fn send_keyframe_requests(&mut self, now: Instant, source: SourceKey) {
-        let Some(index) = self.by_source.get(&source).copied() else { return };
-        let published = &mut self.published[index];
-        let due: Vec<usize> = published.source.due_keyframes(now).collect();
-        if due.is_empty() {
-            return;
-        }
-        let (peer, mid) = (published.peer, published.mid.clone());
-        self.guarded(peer, |shard| {
-            let transport = &mut shard.peers[peer].publisher.transport;
-            for layer in due {
-                transport.request_keyframe(&mid, layer);
-            }
-            let handled = transport.handle_timeout(now);
-            shard.drain_or_lose(now, Route { peer, side: Side::Publisher }, handled);
-        });
-    }
-
     /// Everything that is looked after now and then.
     pub(super) fn tick(&mut self, now: Instant) {
         let peers: Vec<usize> = self.peers.iter().map(|(index, _)| index).collect();
@@ -513,7 +413,7 @@ impl Shard {
         self.emit(index, EventKind::Quality(quality));
     }
 
-    fn emit(&mut self, index: usize, kind: EventKind) {
+    pub(super) fn emit(&mut self, index: usize, kind: EventKind) {
         if let Some(peer) = self.peers.get(index) {
             self.events.push_back(Event { room: peer.room, peer: peer.handle, kind });
         }

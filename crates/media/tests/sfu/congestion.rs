@@ -31,13 +31,13 @@ fn publish(world: &mut World, who: usize) {
 
 /// The layer of the last picture that came.
 fn layer(world: &World, who: usize) -> Option<u8> {
-    let received = &world.clients[who].subscriber.received;
+    let received = &world.clients[who].down().received;
     received.iter().rev().find_map(|packet| Picture::parse(&packet.payload)).map(|picture| picture.layer)
 }
 
 /// Longest time without a packet of that kind between two moments.
 fn longest_gap(world: &World, who: usize, kind: MediaKind, from: Instant, to: Instant) -> Duration {
-    let received = &world.clients[who].subscriber.received;
+    let received = &world.clients[who].down().received;
     let fits = |payload: &[u8]| {
         let is_picture = Picture::parse(payload).is_some() || Piece::parse(payload).is_some();
         is_picture == (kind == MediaKind::Video)
@@ -62,6 +62,18 @@ fn states(world: &World, who: usize) -> Vec<proto::StreamState> {
 fn a_link_that_falls_keeps_the_sound_and_a_small_picture_and_recovers() {
     let mut world = World::new();
     let (alice, bob) = (world.join("alice"), world.join("bob"));
+    falls_and_recovers(world, alice, bob);
+}
+
+#[test]
+fn one_connection_for_both_directions_does_as_well() {
+    let mut world = World::new();
+    let alice = world.join("alice");
+    let bob = world.join_with_one("bob", proto::ConnectionSettings::default());
+    falls_and_recovers(world, alice, bob);
+}
+
+fn falls_and_recovers(mut world: World, alice: usize, bob: usize) {
     world.limit(bob, GOOD);
     publish(&mut world, alice);
     let took = world.until("the highest layer comes", 5, |world| layer(world, bob) == Some(2));
@@ -146,7 +158,7 @@ fn a_screen_slows_down_before_it_blurs() {
     world.clients[alice].sources[screen].layered.as_mut().expect("it is one").len = 600;
     world.run(ms(10_000));
     let since = |world: &World, from: Instant| -> Vec<Piece> {
-        let received = world.clients[bob].subscriber.received.iter().filter(|p| p.at >= from);
+        let received = world.clients[bob].down().received.iter().filter(|p| p.at >= from);
         received.filter_map(|packet| Piece::parse(&packet.payload)).collect()
     };
     let pieces = since(&world, world.now - ms(2_000));
@@ -193,6 +205,19 @@ fn whoever_allows_no_pause_keeps_the_speaker() {
     let alice = world.join("alice");
     let bob = world.enter_with("bob", &[("subscriber_allow_pause", "0")]);
     world.run(ms(2_000));
+    keeps_the_speaker(world, alice, bob);
+}
+
+#[test]
+fn whoever_allows_no_pause_on_one_connection_keeps_the_speaker() {
+    let mut world = World::new();
+    let alice = world.join("alice");
+    let settings = proto::ConnectionSettings { subscriber_allow_pause: Some(false), ..Default::default() };
+    let bob = world.join_with_one("bob", settings);
+    keeps_the_speaker(world, alice, bob);
+}
+
+fn keeps_the_speaker(mut world: World, alice: usize, bob: usize) {
     world.limit(bob, GOOD);
     publish(&mut world, alice);
     world.run(ms(8_000));
@@ -219,7 +244,7 @@ fn nothing_pauses_on_a_good_link() {
     world.limit(bob, 20_000.0);
     world.run(ms(15_000));
     assert_eq!(states(&world, bob), []);
-    let received = &world.clients[bob].subscriber.received;
+    let received = &world.clients[bob].down().received;
     let recent = received.iter().filter(|packet| packet.at > world.now - ms(1_000));
     let top: std::collections::BTreeSet<u32> = recent
         .filter(|p| Picture::parse(&p.payload).is_some_and(|picture| picture.layer == 2))

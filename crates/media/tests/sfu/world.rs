@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
 use livekit_protocol as proto;
 use plenum_media::ids::{Identity, NodeId, PeerHandle, RoomId, RoomName, ShardId};
 use plenum_media::room::{Command, Effect, Limits, Moment, Room, RoomOptions, ServerFacts};
@@ -154,10 +156,29 @@ impl World {
         let claims = Claims { sub: identity.into(), video: Some(video), ..Claims::default() };
         let said = [("protocol", "17")].into_iter().chain(more.iter().copied());
         let query: BTreeMap<_, _> = said.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let has_one_connection = query.contains_key("join_request");
         let params = Box::new(authorize(&claims, &query).expect("may join"));
         self.clients.push(Client::new(self.now, identity, peer));
+        self.clients[index].has_one_connection = has_one_connection;
         self.step(Command::Join { params, peer });
         self.settle();
+        index
+    }
+
+    /// Comes into the room with one connection for both directions and waits until it stands.
+    pub(crate) fn join_with_one(&mut self, identity: &str, settings: proto::ConnectionSettings) -> usize {
+        let request = proto::JoinRequest {
+            client_info: Some(proto::ClientInfo { protocol: 17, ..Default::default() }),
+            connection_settings: Some(proto::ConnectionSettings { auto_subscribe: true, ..settings }),
+            ..Default::default()
+        };
+        let wrapped = proto::WrappedJoinRequest {
+            join_request: prost::Message::encode_to_vec(&request),
+            ..Default::default()
+        };
+        let encoded = URL_SAFE.encode(prost::Message::encode_to_vec(&wrapped));
+        let index = self.enter_with(identity, &[("join_request", &encoded)]);
+        self.until("they are active", 5, |world| world.active(index));
         index
     }
 
