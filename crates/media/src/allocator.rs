@@ -56,6 +56,17 @@ pub struct Demand {
     pub current: Option<Layer>,
 }
 
+/// What may be paused when not even the smallest pictures fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pausing {
+    /// Every picture.
+    All,
+    /// All but the lowest layer of screens and the speaker.
+    Unimportant,
+    /// None: too little is known of the connection.
+    Nothing,
+}
+
 /// The decision for all tracks together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Allocation {
@@ -73,20 +84,27 @@ pub struct Allocator {
 }
 
 impl Allocator {
-    /// The layer of each demand, in their order; `None` means paused. Without `allow_pause` the lowest layer of screens
-    /// and the speaker stays, whatever it takes.
+    /// The layer of each demand, in their order; `None` means paused, or that nothing of it is there. What may not be paused
+    /// keeps its lowest layer, whatever it takes.
     pub fn targets(&self) -> &[Option<Layer>] {
         &self.targets
     }
 
-    /// Decides. The result of each track is in [`Allocator::targets`].
-    pub fn allocate(&mut self, demands: &[Demand], available: Bitrate, allow_pause: bool) -> Allocation {
+    /// Decides. The result of each track is in [`Allocator::targets`]. `lasting` is what there will be once a queue on the
+    /// way has emptied: the smallest pictures go by it.
+    pub fn allocate(
+        &mut self,
+        demands: &[Demand],
+        available: Bitrate,
+        lasting: Bitrate,
+        pausing: Pausing,
+    ) -> Allocation {
         self.targets.clear();
         self.targets.resize(demands.len(), None);
         self.order.clear();
         self.order.extend(0..demands.len());
         self.order.sort_by_key(|index| demands[*index].importance());
-        let mut budget = Budget { available, used: Bitrate::ZERO, next: None };
+        let mut budget = Budget { available, lasting, used: Bitrate::ZERO, next: None };
         for (demand, target) in demands.iter().zip(&mut self.targets) {
             if demand.content == Content::Audio {
                 *target = Some(demand.wanted);
@@ -96,7 +114,11 @@ impl Allocator {
         let video = |index: &usize| demands[*index].content != Content::Audio;
         for index in self.order.iter().copied().filter(video) {
             let demand = &demands[index];
-            let must = !allow_pause && (demand.content == Content::Screen || demand.speaker);
+            let must = match pausing {
+                Pausing::All => false,
+                Pausing::Unimportant => demand.content == Content::Screen || demand.speaker,
+                Pausing::Nothing => true,
+            };
             self.targets[index] = budget.step(demand, None, must);
         }
         // The first ones as far as it goes, then the others in turn.
@@ -119,6 +141,7 @@ impl Allocator {
 
 struct Budget {
     available: Bitrate,
+    lasting: Bitrate,
     used: Bitrate,
     /// The smallest sum that would allow a step that was refused.
     next: Option<Bitrate>,
@@ -140,7 +163,8 @@ impl Budget {
         let needed = self.used.minus(before).plus(demand.rate(to));
         let is_new = demand.current.is_none_or(|current| demand.rank(to) > demand.rank(current));
         let with_headroom = if is_new { needed.times(HEADROOM) } else { needed };
-        if must || with_headroom <= self.available {
+        let available = if from.is_none() { self.available.max(self.lasting) } else { self.available };
+        if must || with_headroom <= available {
             self.used = needed;
             return Some(to);
         }
@@ -216,9 +240,10 @@ mod tests {
         Demand { content: Content::Audio, rates, wanted: Layer { spatial: 0, temporal: 0 }, ..camera(0) }
     }
 
-    fn spatial(demands: &[Demand], kbps: u64, allow_pause: bool) -> (Vec<Option<u8>>, Allocation) {
+    fn spatial(demands: &[Demand], kbps: u64, pausing: Pausing) -> (Vec<Option<u8>>, Allocation) {
         let mut allocator = Allocator::default();
-        let allocation = allocator.allocate(demands, Bitrate::kbps(kbps), allow_pause);
+        let rate = Bitrate::kbps(kbps);
+        let allocation = allocator.allocate(demands, rate, rate, pausing);
         (allocator.targets().iter().map(|target| target.map(|layer| layer.spatial)).collect(), allocation)
     }
 
@@ -231,7 +256,7 @@ mod tests {
             (700, Some(1), Some(2_244)),
             (1_900, Some(2), None),
         ] {
-            let (targets, allocation) = spatial(&demands, kbps, true);
+            let (targets, allocation) = spatial(&demands, kbps, Pausing::All);
             assert_eq!(targets, [Some(0), expected], "at {kbps}");
             assert_eq!(allocation.probe_goal.map(|goal| goal.as_bps() / 1_000), goal, "at {kbps}");
         }
@@ -241,18 +266,19 @@ mod tests {
     fn everybody_is_seen_before_anybody_is_seen_better() {
         let speaker = Demand { speaker: true, ..camera(10) };
         let demands = [camera(200), camera(300), speaker];
-        assert_eq!(spatial(&demands, 330, true).0, [None, Some(0), Some(0)]);
-        assert_eq!(spatial(&demands, 500, true).0, [Some(0), Some(0), Some(0)]);
-        assert_eq!(spatial(&demands, 900, true).0, [Some(0), Some(0), Some(1)]);
-        assert_eq!(spatial(&demands, 1_250, true).0, [Some(0), Some(1), Some(1)]);
+        assert_eq!(spatial(&demands, 330, Pausing::All).0, [None, Some(0), Some(0)]);
+        assert_eq!(spatial(&demands, 500, Pausing::All).0, [Some(0), Some(0), Some(0)]);
+        assert_eq!(spatial(&demands, 900, Pausing::All).0, [Some(0), Some(0), Some(1)]);
+        assert_eq!(spatial(&demands, 1_250, Pausing::All).0, [Some(0), Some(1), Some(1)]);
     }
 
     #[test]
     fn only_screen_and_speaker_are_kept_when_nothing_may_pause() {
         let screen = Demand { content: Content::Screen, ..camera(10) };
         let demands = [audio(), camera(200), screen];
-        assert_eq!(spatial(&demands, 60, false).0, [Some(0), None, Some(0)]);
-        assert_eq!(spatial(&demands, 60, true).0, [Some(0), None, None]);
+        assert_eq!(spatial(&demands, 60, Pausing::Unimportant).0, [Some(0), None, Some(0)]);
+        assert_eq!(spatial(&demands, 60, Pausing::All).0, [Some(0), None, None]);
+        assert_eq!(spatial(&demands, 60, Pausing::Nothing).0, [Some(0); 3]);
     }
 
     #[test]
@@ -264,17 +290,30 @@ mod tests {
         screen.rates[1][..2].copy_from_slice(&[Bitrate::kbps(300), Bitrate::kbps(600)]);
         let mut allocator = Allocator::default();
         for (kbps, spatial, temporal) in [(150, 0, 0), (400, 1, 0), (700, 1, 1)] {
-            allocator.allocate(&[screen], Bitrate::kbps(kbps), true);
+            let rate = Bitrate::kbps(kbps);
+            allocator.allocate(&[screen], rate, rate, Pausing::All);
             assert_eq!(allocator.targets(), [Some(Layer { spatial, temporal })], "at {kbps}");
         }
+    }
+
+    #[test]
+    fn nothing_pauses_for_a_queue_that_empties() {
+        let mut allocator = Allocator::default();
+        let (low, lasting) = (Bitrate::kbps(100), Bitrate::kbps(600));
+        allocator.allocate(&[camera(1)], low, lasting, Pausing::All);
+        assert_eq!(
+            allocator.targets(),
+            [Some(Layer { spatial: 0, temporal: 0 })],
+            "but it is not seen better"
+        );
     }
 
     #[test]
     fn a_wavering_estimate_makes_no_flicker() {
         let fresh = camera(1);
         let settled = Demand { current: Some(Layer { spatial: 1, temporal: 0 }), ..fresh };
-        assert_eq!(spatial(&[fresh], 505, true).0, [Some(0)]);
-        assert_eq!(spatial(&[settled], 505, true).0, [Some(1)]);
-        assert_eq!(spatial(&[settled], 495, true).0, [Some(0)]);
+        assert_eq!(spatial(&[fresh], 505, Pausing::All).0, [Some(0)]);
+        assert_eq!(spatial(&[settled], 505, Pausing::All).0, [Some(1)]);
+        assert_eq!(spatial(&[settled], 495, Pausing::All).0, [Some(0)]);
     }
 }

@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use crate::allocator::{SPATIAL, TEMPORAL};
+use crate::bwe::Bitrate;
 use crate::ids::SourceKey;
 use crate::numbering::Numbering;
+use crate::rates::Rates;
 use crate::ring::{AUDIO_PACKETS, Layering, Packet, StreamRing, VIDEO_PACKETS};
 use crate::rtp::{av1, dd, h264, h265, vp8, vp9};
 use crate::sdp::{Codec, MediaKind};
@@ -35,7 +38,7 @@ pub struct Layer {
     numbering: Numbering,
     /// Reads the dependency descriptors, from the first one on.
     dependencies: Option<dd::Reader>,
-    /// How many pictures come.
+    /// How many pictures come, and how many bytes.
     pub rates: Rates,
     /// Last packet.
     pub last_packet: Option<Instant>,
@@ -190,7 +193,7 @@ impl Source {
         }
         let (layering, keyframe_start) = layer.look_into(codec, &raw);
         if !raw.payload.is_empty() {
-            layer.rates.observe(now, raw.timestamp, &layering);
+            layer.rates.observe(now, raw.timestamp, raw.payload.len(), &layering);
         }
         Some(layer.ring.push(Packet {
             // One full cycle of head room: late packets never count below zero.
@@ -231,64 +234,30 @@ impl Source {
         self.layers.iter().any(|layer| layer.wanted)
     }
 
+    /// What each layer needs, by spatial and temporal layer, measured over `time`; zero for those that are not there.
+    pub fn bitrates(&self, now: Instant, time: Duration) -> [[Bitrate; TEMPORAL]; SPATIAL] {
+        let mut rates = [[Bitrate::ZERO; TEMPORAL]; SPATIAL];
+        if let [only] = self.layers.as_slice() {
+            if only.is_live(now) {
+                rates = only.rates.bitrates(now, time);
+            }
+            return rates;
+        }
+        // Of several streams each is one layer, whatever its packets say.
+        for (layer, rates) in self.layers.iter().zip(&mut rates).filter(|(layer, _)| layer.is_live(now)) {
+            for (all, one) in layer.rates.bitrates(now, time).iter().flat_map(|row| row.iter().enumerate()) {
+                rates[all] = rates[all].max(*one);
+            }
+        }
+        rates
+    }
+
     /// The best layer for somebody who wants layer `wanted` at most: the highest live one of these, else the
     /// lowest live one above, else the wanted one.
     pub fn best_layer(&self, now: Instant, wanted: usize) -> usize {
         let live = |index: &usize| self.layers[*index].is_live(now);
         let top = wanted.min(self.layers.len() - 1);
         (0..=top).rev().find(live).or_else(|| (top + 1..self.layers.len()).find(live)).unwrap_or(top)
-    }
-}
-
-/// Temporal layers that are told apart; more are counted as the highest.
-const TEMPORAL_LAYERS: usize = 4;
-/// Pictures are counted over this time.
-const RATE_WINDOW: Duration = Duration::from_secs(2);
-/// So much of the wanted number of pictures is enough, in percent.
-const ENOUGH_PERCENT: u32 = 90;
-
-/// How many pictures come in a second, by temporal layer.
-#[derive(Debug, Default)]
-pub struct Rates {
-    started: Option<Instant>,
-    last_timestamp: Option<u32>,
-    counted: [u32; TEMPORAL_LAYERS],
-    /// Pictures in a second up to each temporal layer, from the last whole window.
-    rates: Option<[u32; TEMPORAL_LAYERS]>,
-}
-
-impl Rates {
-    fn observe(&mut self, now: Instant, timestamp: u32, layering: &Layering) {
-        // All packets of a picture have one timestamp.
-        if self.last_timestamp.is_some_and(|last| timestamp.wrapping_sub(last).cast_signed() <= 0) {
-            return;
-        }
-        self.last_timestamp = Some(timestamp);
-        let temporal = match layering {
-            Layering::Vp8(descriptor) => descriptor.temporal_id.unwrap_or(0),
-            Layering::Vp9(descriptor) => descriptor.temporal,
-            Layering::Dependency(descriptor) => descriptor.temporal,
-            Layering::None | Layering::Unreadable(_) => 0,
-        };
-        let started = *self.started.get_or_insert(now);
-        let passed = now.saturating_duration_since(started);
-        if passed >= RATE_WINDOW {
-            let mut sum = 0;
-            self.rates = Some(self.counted.map(|count| {
-                sum += count;
-                (f64::from(sum) / passed.as_secs_f64()).round() as u32
-            }));
-            self.counted = [0; TEMPORAL_LAYERS];
-            self.started = Some(now);
-        }
-        self.counted[usize::from(temporal).min(TEMPORAL_LAYERS - 1)] += 1;
-    }
-
-    /// The lowest temporal layer with which `fps` pictures come in a second; no limit for 0.
-    pub fn enough_for(&self, fps: u32) -> u8 {
-        let Some(rates) = self.rates.filter(|_| fps > 0) else { return u8::MAX };
-        let enough = rates.iter().position(|rate| rate * 100 >= fps.saturating_mul(ENOUGH_PERCENT));
-        enough.filter(|layer| layer + 1 < TEMPORAL_LAYERS).map_or(u8::MAX, |layer| layer as u8)
     }
 }
 
@@ -355,24 +324,6 @@ mod tests {
             dependency: None,
             payload: payload.into(),
         }
-    }
-
-    #[test]
-    fn pictures_are_counted_by_temporal_layer() {
-        let start = Instant::now();
-        let mut source = Source::new(SourceKey(1), MediaKind::Video, 1);
-        assert_eq!(source.layers[0].rates.enough_for(5), u8::MAX, "nothing is known yet");
-        for nth in 0..100u32 {
-            let temporal = [0, 2, 1, 2][nth as usize % 4];
-            let picture = RawPacket {
-                timestamp: nth * 3_000,
-                ..raw(u64::from(nth), Codec::Vp8, &[0x90, 0x20, temporal << 6, 1])
-            };
-            source.push(start + Duration::from_millis(u64::from(nth) * 33), 0, picture);
-        }
-        let rates = &source.layers[0].rates;
-        assert_eq!((rates.enough_for(7), rates.enough_for(15), rates.enough_for(30)), (0, 1, 2));
-        assert_eq!((rates.enough_for(0), rates.enough_for(60)), (u8::MAX, u8::MAX));
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod egress;
 pub mod ids;
 pub mod ingest;
 pub mod pacer;
+pub mod rates;
 pub mod ring;
 pub mod room;
 pub mod rtp;

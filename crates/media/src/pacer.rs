@@ -11,18 +11,24 @@ use crate::bwe::{Bitrate, Probe};
 
 /// Time between ticks while something waits.
 pub const TICK: Duration = Duration::from_millis(5);
-/// The pacer is this much faster than the estimate: it spreads frames, it does not ration them (as `GoogCC`).
+/// The pacer is this much faster than the estimate: it spreads frames, it does not ration them (as `GoogCC`) …
 const FACTOR: f64 = 2.5;
+/// … but what is far too large for that, as the first picture of a shared screen, would overflow the queues on the way …
+const LONG_FACTOR: f64 = 1.15;
+/// … if more of it went at that speed than the estimate carries in this time.
+const LONG: Duration = Duration::from_millis(150);
 /// What may leave at once: the paced rate for this long …
 const BURST: Duration = Duration::from_millis(20);
 /// … and at least this many bytes, a few packets.
 const BURST_MIN: f64 = 4_500.0;
 /// What waits is never older than this at the estimated rate; more of it would only be late …
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
-/// … but a key frame may always wait whole.
-const WAITING_MIN: f64 = 64_000.0;
-/// Packets that wait at most.
-const MAX_WAITING: usize = 1_024;
+/// … but a key frame may always wait whole, that of a shared screen too.
+const WAITING_MIN: f64 = 256_000.0;
+/// Packets that wait at most; fewer than are remembered of a stream.
+const MAX_WAITING: usize = 400;
+/// A probe that could not be sent within this time will not be: there is nothing to send it with.
+const PROBE_PATIENCE: Duration = Duration::from_millis(200);
 /// Length of a packet of padding: 255 bytes, its header and its tag.
 pub const PADDING_SIZE: u32 = 295;
 
@@ -44,6 +50,8 @@ pub struct Pacer<T> {
     estimate: Bitrate,
     /// Bytes that may leave now; negative after what could not wait.
     budget: f64,
+    /// Bytes that may still leave faster than at [`LONG_FACTOR`]; what was not used before.
+    reserve: f64,
     refilled: Option<Instant>,
     probe: Option<RunningProbe>,
 }
@@ -64,6 +72,7 @@ impl<T> Pacer<T> {
             waiting: 0.0,
             estimate,
             budget: BURST_MIN,
+            reserve: estimate.bytes_in(LONG),
             refilled: None,
             probe: None,
         }
@@ -154,20 +163,20 @@ impl<T> Pacer<T> {
     }
 
     /// The probe that packets belong to now.
-    pub fn probe(&self) -> Option<u32> {
+    pub fn probe(&self) -> Option<u8> {
         self.probe.map(|running| running.probe.id)
     }
 
     /// Whether a packet of padding of [`PADDING_SIZE`] should leave for the probe now. To be called until `false`.
     pub fn wants_padding(&mut self, now: Instant) -> bool {
         let Some(running) = &self.probe else { return false };
-        if running.sent >= f64::from(running.probe.bytes) {
+        let passed = now.saturating_duration_since(running.since);
+        if running.sent >= f64::from(running.probe.bytes) || passed >= PROBE_PATIENCE {
             self.probe = None;
             return false;
         }
         // One tick ahead, so that the burst begins at once and has its rate.
-        let passed = now.saturating_duration_since(running.since) + TICK;
-        running.sent < running.probe.rate.bytes_in(passed)
+        running.sent < running.probe.rate.bytes_in(passed + TICK)
     }
 
     fn burst(&self) -> f64 {
@@ -177,8 +186,11 @@ impl<T> Pacer<T> {
     fn refill(&mut self, now: Instant) {
         let passed = self.refilled.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         self.refilled = Some(now);
-        let added = self.estimate.times(FACTOR).bytes_in(passed);
-        self.budget = (self.budget + added).min(self.burst());
+        let carried = self.estimate.bytes_in(passed);
+        let extra = (carried * (FACTOR - LONG_FACTOR)).min(self.reserve);
+        let filled = self.budget + carried * LONG_FACTOR + extra;
+        self.budget = filled.min(self.burst());
+        self.reserve = (self.reserve - extra + filled - self.budget).min(self.estimate.bytes_in(LONG));
     }
 }
 
@@ -212,12 +224,33 @@ mod tests {
     }
 
     #[test]
+    fn the_first_picture_of_a_screen_does_not_overflow_the_link() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(Bitrate::kbps(500));
+        for packet in 0..180 {
+            assert_eq!(pacer.hold(Class::Video, 1_000, packet), Ok(()), "it waits whole");
+        }
+        let (mut now, mut left, mut longest) = (start, 0, 0.0f64);
+        while !pacer.is_empty() {
+            while pacer.next(now).is_some() {
+                left += 1;
+            }
+            let carried = Bitrate::kbps(500).bytes_in(now - start);
+            longest = longest.max(f64::from(left * 1_000) - carried);
+            now += TICK;
+        }
+        // 180 kB at 575 kbit/s; less waits on the way than a queue of 300 ms holds together with a twentieth of it all.
+        assert!((now - start).as_millis() > 2_000 && (now - start).as_millis() < 2_600, "{:?}", now - start);
+        assert!(longest < 40_000.0, "{longest}");
+    }
+
+    #[test]
     fn repeats_go_first_and_what_waits_is_bounded() {
         let now = Instant::now();
         let mut pacer = Pacer::new(Bitrate::kbps(300));
         pacer.spend(10_000);
         let held = (0..2_000).filter(|packet| pacer.hold(Class::Video, 1_000, *packet).is_ok()).count();
-        assert_eq!(held, 64);
+        assert_eq!(held, 256);
         pacer.retain(|packet| *packet >= 10);
         assert_eq!(pacer.hold(Class::Repeat, 1_000, 7_777), Ok(()));
         assert_eq!(pacer.next(now), None, "the debt comes first");

@@ -62,7 +62,7 @@ impl Packet {
     }
 }
 
-/// A fixed number of packets by sequence number. Everything downstream names a packet by its number, so no
+/// A fixed number of packets by sequence number, a power of two. Everything downstream names a packet by its number, so no
 /// reference is counted per receiver.
 #[derive(Debug)]
 pub struct StreamRing {
@@ -70,9 +70,9 @@ pub struct StreamRing {
 }
 
 impl StreamRing {
-    /// An empty ring of `capacity` packets.
+    /// An empty ring of at least `capacity` packets.
     pub fn new(capacity: usize) -> Self {
-        Self { slots: std::iter::repeat_with(|| None).take(capacity.max(1)).collect() }
+        Self { slots: std::iter::repeat_with(|| None).take(capacity.next_power_of_two()).collect() }
     }
 
     /// Keeps a packet in place of the one that is a whole ring older.
@@ -84,6 +84,12 @@ impl StreamRing {
     /// The packet of that number, if it is still here.
     pub fn get(&self, sequence: u64) -> Option<&Packet> {
         self.slots[self.at(sequence)].as_ref().filter(|packet| packet.sequence == sequence)
+    }
+
+    /// The packet whose number ends in these 32 bits, if it is still here.
+    pub fn get_by_lower_half(&self, sequence: u32) -> Option<&Packet> {
+        let slot = &self.slots[self.at(u64::from(sequence))];
+        slot.as_ref().filter(|packet| packet.sequence as u32 == sequence)
     }
 
     fn at(&self, sequence: u64) -> usize {
@@ -116,5 +122,8 @@ pub(crate) mod tests {
         assert!(ring.get(11).is_none());
         assert!((12..16).all(|sequence| ring.get(sequence).is_some_and(|p| p.sequence == sequence)));
         assert!(ring.get(16).is_none());
+        ring.push(packet(0x7_0000_0002, 0));
+        assert!(ring.get_by_lower_half(2).is_some_and(|packet| packet.sequence == 0x7_0000_0002));
+        assert!(ring.get_by_lower_half(14).is_none() && ring.get_by_lower_half(15).is_some());
     }
 }

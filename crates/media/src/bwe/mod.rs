@@ -57,6 +57,8 @@ const CAREFUL_GROWTH: f64 = 1.02;
 const HEADROOM: f64 = 1.5;
 /// Feedback that comes more seldom than this makes nothing grow in between.
 const LONGEST_STEP: Duration = Duration::from_millis(250);
+/// A receiver that says nothing for this long does not know how to.
+const FIRST_FEEDBACK: Duration = Duration::from_secs(3);
 /// Without any feedback for this long, though packets are sent, the link is taken for broken …
 const SILENCE: Duration = Duration::from_millis(2_000);
 /// … and the estimate falls by this factor each time that [`Bwe::handle_timeout`] finds it silent for another
@@ -132,6 +134,31 @@ impl Bwe {
         if dips { self.estimate.max(restored.min(MAX_ESTIMATE)) } else { self.estimate }
     }
 
+    /// What the connection carries once the queue of an overuse is gone; until then it is emptied, but not by giving up
+    /// what will fit again in a moment.
+    pub fn lasting(&self) -> Bitrate {
+        match self.phase {
+            Phase::Grow => self.available(),
+            Phase::Drain => {
+                self.available().max(self.capacity.unwrap_or_default().times(RESTORE).min(MAX_ESTIMATE))
+            }
+        }
+    }
+
+    /// Whether the receiver says, or may still come to say, what arrives; `is_numbered` if packets carry numbers that it
+    /// might speak of. Without that the estimate means nothing.
+    pub fn is_controlled(&self, now: Instant, is_numbered: bool) -> bool {
+        let may_come =
+            || self.first_sent.is_none_or(|first| now.saturating_duration_since(first) < FIRST_FEEDBACK);
+        self.last_feedback.is_some() || self.remb.is_some() || (is_numbered && may_come())
+    }
+
+    /// Whether there was something to learn from: packets for this long, or a fall.
+    pub fn is_settled(&self, now: Instant, after: Duration) -> bool {
+        let passed = self.first_sent.map_or(Duration::ZERO, |first| now.saturating_duration_since(first));
+        self.capacity.is_some() || passed >= after
+    }
+
     /// How long packets wait on the way.
     pub fn queue(&self) -> Duration {
         self.trendline.queue()
@@ -152,8 +179,18 @@ impl Bwe {
         self.rtt
     }
 
+    /// The transport-wide number of the packet that leaves next.
+    pub fn next_number(&self) -> u16 {
+        self.sent.next_number()
+    }
+
+    /// A packet has left again under the same number: when it arrives says nothing any more.
+    pub fn packet_repeated(&mut self, number: u16) {
+        self.sent.settle(number);
+    }
+
     /// A packet of `size` bytes leaves, for the probe of that number. Returns its transport-wide number.
-    pub fn packet_sent(&mut self, now: Instant, size: u32, probe: Option<u32>) -> u16 {
+    pub fn packet_sent(&mut self, now: Instant, size: u32, probe: Option<u8>) -> u16 {
         self.last_sent = Some(now);
         self.first_sent.get_or_insert(now);
         self.alr.sent(size);
@@ -240,7 +277,9 @@ impl Bwe {
             self.found(found);
         }
         let acked = self.acked.rate();
-        if over {
+        // Whoever hardly sends any more while a queue empties learns nothing from what arrives.
+        let is_idle = limited && self.phase == Phase::Drain;
+        if over && !is_idle {
             self.fall(now, queue);
         } else if self.phase == Phase::Drain {
             if queue < DRAINED {

@@ -26,7 +26,7 @@ const REACHED: f64 = 0.85;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probe {
     /// Number to send its packets under.
-    pub id: u32,
+    pub id: u8,
     /// How fast.
     pub rate: Bitrate,
     /// How many bytes.
@@ -55,7 +55,7 @@ struct Arrivals {
 #[derive(Debug, Default)]
 pub(super) struct ProbeController {
     running: Option<Running>,
-    next_id: u32,
+    next_id: u8,
     not_before: Option<Instant>,
     failures: u32,
 }
@@ -88,7 +88,7 @@ impl ProbeController {
         Some(probe)
     }
 
-    pub(super) fn sent(&mut self, now: Instant, id: u32) {
+    pub(super) fn sent(&mut self, now: Instant, id: u8) {
         if let Some(running) = self.running.as_mut().filter(|running| running.probe.id == id) {
             running.sent += 1;
             running.sent_first.get_or_insert(now);

@@ -1,20 +1,22 @@
 //! What was sent under which transport-wide number, until the receiver says what became of it.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::rtp::twcc::TransportFeedback;
 
-/// Packets that are remembered; at 10 Mbit/s about three seconds.
+/// Packets that are remembered at most; at 10 Mbit/s about three seconds …
 const REMEMBERED: usize = 4_096;
+/// … and no longer than this: feedback comes every 100 ms, a whole queue later.
+const REMEMBERED_FOR: Duration = Duration::from_secs(2);
 
-/// A packet that was sent.
+/// A packet that was sent. There may be thousands for each connection, so that every byte counts.
 #[derive(Debug, Clone, Copy)]
 struct Record {
-    sequence: u64,
     sent: Instant,
-    size: u32,
-    probe: Option<u32>,
+    size: u16,
     fate: Fate,
+    probe: Option<u8>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,32 +34,47 @@ pub(super) struct PacketResult {
     /// Its length in bytes.
     pub(super) size: u32,
     /// The probe that it belongs to.
-    pub(super) probe: Option<u32>,
+    pub(super) probe: Option<u8>,
     /// When it arrived, on the receiver's clock, whose zero means nothing.
     pub(super) arrived: Option<Duration>,
     /// It had been taken for lost before.
     pub(super) was_lost: bool,
 }
 
-/// The packets of a connection. Takes no memory before the first one.
+/// The packets of a connection. Takes as much memory as was in flight at most.
 #[derive(Debug, Default)]
 pub(super) struct SentPackets {
+    /// Number of the next packet; the last record is of the one before.
     next: u64,
-    ring: Vec<Option<Record>>,
+    records: VecDeque<Record>,
     /// Receiver's clock of the last feedback in units of 64 ms, with its roll-overs.
     reference: Option<i64>,
 }
 
 impl SentPackets {
+    /// The number of the packet that is pushed next.
+    pub(super) fn next_number(&self) -> u16 {
+        self.next as u16
+    }
+
     /// Remembers a packet and gives it its number.
-    pub(super) fn push(&mut self, sent: Instant, size: u32, probe: Option<u32>) -> u16 {
-        if self.ring.is_empty() {
-            self.ring.resize(REMEMBERED, None);
+    pub(super) fn push(&mut self, sent: Instant, size: u32, probe: Option<u8>) -> u16 {
+        let is_old = |record: &Record| sent.saturating_duration_since(record.sent) > REMEMBERED_FOR;
+        while self.records.len() >= REMEMBERED || self.records.front().is_some_and(is_old) {
+            self.records.pop_front();
         }
-        let sequence = self.next;
+        let number = self.next_number();
         self.next += 1;
-        self.ring[at(sequence)] = Some(Record { sequence, sent, size, probe, fate: Fate::Unknown });
-        sequence as u16
+        let size = u16::try_from(size).unwrap_or(u16::MAX);
+        self.records.push_back(Record { sent, size, fate: Fate::Unknown, probe });
+        number
+    }
+
+    /// What becomes of that packet is of no interest any more.
+    pub(super) fn settle(&mut self, number: u16) {
+        if let Some(record) = self.record(number) {
+            record.fate = Fate::Arrived;
+        }
     }
 
     /// Appends what `feedback` says of packets that are still remembered, in the order of their numbers.
@@ -78,19 +95,18 @@ impl SentPackets {
             let was_lost = record.fate == Fate::Lost;
             record.fate = fate;
             let Record { sent, size, probe, .. } = *record;
-            results.push(PacketResult { sent, size, probe, arrived, was_lost });
+            results.push(PacketResult { sent, size: u32::from(size), probe, arrived, was_lost });
         }
     }
 
     pub(super) fn is_bounded(&self) -> bool {
-        self.ring.len() <= REMEMBERED
+        self.records.len() <= REMEMBERED
     }
 
     fn record(&mut self, sequence: u16) -> Option<&mut Record> {
-        let last = self.next.checked_sub(1)?;
-        let behind = u64::from((last as u16).wrapping_sub(sequence));
-        let sequence = last.checked_sub(behind)?;
-        self.ring.get_mut(at(sequence))?.as_mut().filter(|record| record.sequence == sequence)
+        let behind = usize::from(self.next_number().wrapping_sub(1).wrapping_sub(sequence));
+        let at = self.records.len().checked_sub(1)?.checked_sub(behind)?;
+        self.records.get_mut(at)
     }
 
     fn unroll(&mut self, reference: u32) -> i64 {
@@ -101,10 +117,6 @@ impl SentPackets {
         self.reference = Some(now);
         now
     }
-}
-
-fn at(sequence: u64) -> usize {
-    (sequence % REMEMBERED as u64) as usize
 }
 
 #[cfg(test)]
@@ -133,6 +145,23 @@ mod tests {
             [(101, true), (103, false)]
         );
         assert!(feed(&mut sent, 7, &[Some(1)]).is_empty(), "never sent");
+    }
+
+    #[test]
+    fn memory_is_as_large_as_what_is_in_flight() {
+        assert!(size_of::<Record>() <= 24);
+        let now = Instant::now();
+        let mut sent = SentPackets::default();
+        // Fifty packets a second, as of sound.
+        (0..10_000u32).for_each(|i| _ = sent.push(now + Duration::from_millis(20) * i, 100, None));
+        assert!(sent.records.len() <= 101, "{}", sent.records.len());
+        let last = now + Duration::from_millis(20) * 9_999;
+        (0..100_000).for_each(|_| _ = sent.push(last, 100, None));
+        assert_eq!(sent.records.len(), REMEMBERED);
+        sent.settle(sent.next_number().wrapping_sub(2));
+        let base = sent.next_number().wrapping_sub(3);
+        let told = feed(&mut sent, base, &[Some(1), Some(2), Some(3)]);
+        assert_eq!(told.len(), 2, "one of them was sent twice");
     }
 
     #[test]

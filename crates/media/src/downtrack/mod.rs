@@ -12,10 +12,11 @@ mod munger;
 
 use std::time::{Duration, Instant};
 
-pub use history::{History, Sent};
+pub use history::{History, Left, Sent};
 pub use munger::{Munger, Rewritten};
 use selector::{Choice, Limits, Selector};
 
+use crate::allocator::{self, TEMPORAL};
 use crate::ids::{DownKey, SourceKey};
 use crate::ingest::{ClockAnchor, Source};
 use crate::ring::Packet;
@@ -23,10 +24,9 @@ use crate::sdp::{Codec, MediaKind};
 
 /// How often a subscriber that waits for a key frame asks again; the publisher's throttle comes on top.
 const KEYFRAME_RETRY: Duration = Duration::from_millis(200);
-/// A packet is repeated at most this often …
-const MAX_REPEATS: u8 = 3;
-/// … and not again within this time, which stands for a round trip (LiveKit's default).
-const REPEAT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A track that gets nothing for this long is said to be paused: where there is room, a probe or two find it earlier.
+const PAUSED_AFTER: Duration = Duration::from_millis(600);
 
 /// What the subscriber negotiated for the track.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct DownConfig {
     pub source: SourceKey,
     /// Sound or pictures.
     pub kind: MediaKind,
+    /// The pictures are of a shared screen.
+    pub is_screen: bool,
     /// The m-line, sent with packets under this number among the header extensions, where the subscriber takes it.
     pub mid: Option<(u8, String)>,
     /// Source of the packets.
@@ -47,6 +49,8 @@ pub struct DownConfig {
     pub payload_types: Vec<(Codec, u8)>,
     /// Number of the dependency descriptor among the header extensions, where the subscriber takes it.
     pub dependency: Option<u8>,
+    /// Number of the transport-wide sequence number among the header extensions, where the subscriber takes it.
+    pub transport: Option<u8>,
     /// Stream that the track belongs to, for lip sync.
     pub cname: String,
     /// What is wanted.
@@ -58,6 +62,15 @@ pub struct DownConfig {
 }
 
 impl DownConfig {
+    /// What the track shows.
+    pub fn content(&self) -> allocator::Content {
+        match (self.kind, self.is_screen) {
+            (MediaKind::Audio, _) => allocator::Content::Audio,
+            (MediaKind::Video, true) => allocator::Content::Screen,
+            (MediaKind::Video, false) => allocator::Content::Camera,
+        }
+    }
+
     /// Ticks of the RTP clock in a second.
     pub fn clock_rate(&self) -> u32 {
         self.payload_types.first().map_or_else(|| clock_rate(self.kind), |(codec, _)| codec.clock_rate())
@@ -71,6 +84,8 @@ pub struct Wanted {
     pub max_layer: usize,
     /// Pictures in a second that are enough; 0 for as many as there are.
     pub fps: u32,
+    /// Size at which it is shown, or that of the highest layer, in pixels: the larger, the more important.
+    pub pixels: u32,
     /// Nothing is wanted for now.
     pub disabled: bool,
 }
@@ -119,7 +134,24 @@ pub struct DownTrack {
     pub last_report: Option<Instant>,
     /// Loss that the subscriber reported last, in 256ths, and jitter in ticks.
     pub remote: Option<(u8, u32)>,
+    grant: Grant,
+    /// Whether the subscriber was told that the track is paused.
+    told_paused: bool,
+    /// The highest number that has left.
+    last_left: Option<u64>,
 }
+
+/// What the connection has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Grant {
+    /// Up to that layer.
+    Layer(allocator::Layer),
+    /// Nothing, since then.
+    Nothing(Instant),
+}
+
+/// Before anything was decided: the smallest picture.
+const FIRST_GRANT: Grant = Grant::Layer(allocator::Layer { spatial: 0, temporal: TEMPORAL as u8 - 1 });
 
 /// A packet to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +198,53 @@ impl DownTrack {
             octets: 0,
             last_report: None,
             remote: None,
+            grant: FIRST_GRANT,
+            told_paused: false,
+            last_left: None,
         }
+    }
+
+    /// The layers that should be sent now, as far as the connection has room for them.
+    pub fn target(&self, now: Instant, source: &Source) -> Target {
+        let wanted = self.config.wanted;
+        let (MediaKind::Video, Grant::Layer(granted)) = (self.config.kind, self.grant) else {
+            return Target::of(now, source, wanted);
+        };
+        let max_layer = wanted.max_layer.min(usize::from(granted.spatial));
+        let mut target = Target::of(now, source, Wanted { max_layer, ..wanted });
+        // The highest layer that is told apart stands for all above it.
+        if usize::from(granted.temporal) + 1 < TEMPORAL {
+            target.limits.temporal = target.limits.temporal.min(granted.temporal);
+        }
+        target
+    }
+
+    /// The highest layers that the connection has room for; `None` if for none.
+    pub fn granted(&self) -> Option<allocator::Layer> {
+        match self.grant {
+            Grant::Layer(layer) => Some(layer),
+            Grant::Nothing(_) => None,
+        }
+    }
+
+    /// The connection has room for this much from now on. Returns whether the track has to stop.
+    pub fn grant(&mut self, now: Instant, layer: Option<allocator::Layer>) -> bool {
+        let before = self.granted();
+        match layer {
+            Some(layer) => self.grant = Grant::Layer(layer),
+            None if before.is_some() => self.grant = Grant::Nothing(now),
+            None => {}
+        }
+        before.is_some() && layer.is_none()
+    }
+
+    /// Whether the subscriber is to be told now that the track is paused, or that it goes on.
+    pub fn news(&mut self, now: Instant) -> Option<bool> {
+        let paused = match self.grant {
+            Grant::Layer(_) => false,
+            Grant::Nothing(since) => self.told_paused || now.saturating_duration_since(since) >= PAUSED_AFTER,
+        };
+        (std::mem::replace(&mut self.told_paused, paused) != paused).then_some(paused)
     }
 
     /// The layer that is sent now.
@@ -174,18 +252,35 @@ impl DownTrack {
         self.current
     }
 
-    /// Something else is wanted, or nothing.
-    pub fn set_wanted(&mut self, wanted: Wanted) {
-        self.config.wanted = wanted;
-        if wanted.disabled {
-            self.stop();
-        }
-    }
-
-    /// The publisher has muted or the subscriber paused: what comes next starts with a key frame.
+    /// The publisher has muted, the subscriber paused, or the connection has no room: what comes next starts with a key
+    /// frame. What still waits must not leave any more.
     pub fn stop(&mut self) {
         self.current = None;
         self.keyframe_asked = None;
+        self.take_back();
+    }
+
+    /// Takes the numbers back of what has not left yet and will not any more.
+    pub fn take_back(&mut self) {
+        self.munger.rewind(self.last_left);
+        match self.last_left {
+            Some(last) => self.history.forget_after(last),
+            None => self.history.forget_after(u64::from(self.config.first_sequence) - 1),
+        }
+    }
+
+    /// Whether a packet of `layer` begins a stretch of its own, so that what still waits of the one before is not needed.
+    pub fn begins_with(&self, layer: usize, target: Target, packet: &Packet) -> bool {
+        // Until the first key frame any layer that is not too large will do.
+        let may_start = match self.current {
+            None => layer <= target.layer,
+            Some(current) => current != layer && layer == target.layer,
+        };
+        may_start && packet.keyframe_start
+    }
+
+    fn is_off(&self) -> bool {
+        self.config.wanted.disabled || (self.config.kind == MediaKind::Video && self.granted().is_none())
     }
 
     /// Decides about a packet of `layer` that just came in. `target` is what should be sent.
@@ -197,19 +292,14 @@ impl DownTrack {
         packet: &Packet,
         clocks: Clocks,
     ) -> Option<Outgoing> {
-        if self.config.wanted.disabled {
+        if self.is_off() {
             return None;
         }
         if self.current == Some(layer) && self.selector.counts_anew(packet) {
             self.current = None;
         }
         if self.current != Some(layer) {
-            // Until the first key frame any layer that is not too large will do.
-            let may_start = match self.current {
-                None => layer <= target.layer,
-                Some(_) => layer == target.layer,
-            };
-            if !may_start || !packet.keyframe_start || !self.munger.switch(now, packet, clocks) {
+            if !self.begins_with(layer, target, packet) || !self.munger.switch(now, packet, clocks) {
                 return None;
             }
             self.current = Some(layer);
@@ -235,13 +325,7 @@ impl DownTrack {
                 content,
             },
         };
-        self.history.insert(Sent {
-            source_sequence: packet.sequence,
-            layer: layer as u8,
-            repeats: 0,
-            last_repeat: None,
-            outgoing,
-        });
+        self.history.insert(now, outgoing.numbers.sequence, Sent::new(packet, layer, &outgoing));
         Some(outgoing)
     }
 
@@ -258,7 +342,7 @@ impl DownTrack {
     /// Whether a key frame of `target` must be asked for now.
     pub fn needs_keyframe(&mut self, now: Instant, target: Target) -> bool {
         let there = self.current == Some(target.layer) && !self.selector.wants_keyframe(target.limits);
-        if self.config.kind == MediaKind::Audio || self.config.wanted.disabled || there {
+        if self.config.kind == MediaKind::Audio || self.is_off() || there {
             return false;
         }
         let rested = self.keyframe_asked.is_none_or(|at| now.saturating_duration_since(at) >= KEYFRAME_RETRY);
@@ -268,25 +352,57 @@ impl DownTrack {
         rested
     }
 
-    /// The packet that the subscriber misses, if it may be repeated now.
-    pub fn repeat<'a>(&mut self, now: Instant, sequence: u16, source: &'a Source) -> Option<Repeat<'a>> {
-        let highest = self.munger.highest()?;
-        let extended = extend(sequence, highest)?;
-        let sent = self.history.get_mut(extended)?;
-        let rested = sent.last_repeat.is_none_or(|at| now.saturating_duration_since(at) >= REPEAT_INTERVAL);
-        if sent.repeats >= MAX_REPEATS || !rested {
-            return None;
+    /// The packet of that number has left: whoever can only send the same bytes again needs the transport-wide number in
+    /// them.
+    pub fn note_left(&mut self, sequence: u64, transport: Option<u16>) {
+        self.last_left = self.last_left.max(Some(sequence));
+        if self.config.rtx.is_none() {
+            self.history.note_left(sequence, Left { transport });
         }
-        let packet = source.layers.get(usize::from(sent.layer))?.ring.get(sent.source_sequence)?;
-        sent.repeats += 1;
-        sent.last_repeat = Some(now);
-        let outgoing = sent.outgoing;
-        let rtx = self.config.rtx.map(|(ssrc, payload_type)| {
-            let sequence = self.rtx_sequence;
-            self.rtx_sequence += 1;
-            Rtx { ssrc, payload_type, sequence }
-        });
-        Some(Repeat { packet, outgoing, rtx })
+    }
+
+    /// The packet that is or was to be sent under that number, if it is still there.
+    pub fn packet<'a>(&self, sequence: u64, source: &'a Source) -> Option<(&'a Packet, Outgoing)> {
+        let sent = self.history.get(sequence)?;
+        let packet = sent.packet(&source.layers.get(sent.layer())?.ring)?;
+        let (payload_type, content) = self.payload_type(packet)?;
+        Some((packet, sent.outgoing(sequence, payload_type, content)))
+    }
+
+    /// The number of a packet that the subscriber misses, if it may be repeated now.
+    pub fn missed(&mut self, now: Instant, sequence: u16) -> Option<u64> {
+        let sequence = extend(sequence, self.last_left?)?;
+        (self.history.get(sequence).is_some() && self.history.may_repeat(now, sequence)).then_some(sequence)
+    }
+
+    /// Whether what is sent now builds on the packet of that number. What came before a switch of layers is only good for
+    /// pictures that would have been seen before.
+    pub fn is_needed(&self, sequence: u64) -> bool {
+        self.current.is_some() && self.munger.is_of_stretch(sequence)
+    }
+
+    /// The number of the packet that left `nth` packets before the last one.
+    pub fn recent(&self, nth: u64) -> Option<u64> {
+        self.last_left?.checked_sub(nth)
+    }
+
+    /// A packet that was sent before, in the form in which it leaves again.
+    pub fn repeat<'a>(&mut self, sequence: u64, source: &'a Source) -> Option<Repeat<'a>> {
+        let (packet, outgoing) = self.packet(sequence, source)?;
+        let wrapping = match self.next_rtx() {
+            Some(rtx) => Wrapping::Rtx(rtx),
+            // What has not left yet cannot leave again: two packets would have one index.
+            None => Wrapping::Same(self.history.left(sequence)?),
+        };
+        Some(Repeat { packet, outgoing, wrapping })
+    }
+
+    /// The next number of a retransmission, or of padding in place of one; none where there are no retransmissions.
+    pub fn next_rtx(&mut self) -> Option<Rtx> {
+        let (ssrc, payload_type) = self.config.rtx?;
+        let sequence = self.rtx_sequence;
+        self.rtx_sequence += 1;
+        Some(Rtx { ssrc, payload_type, sequence })
     }
 
     /// The moment of `anchor` in the timestamps that the subscriber sees, for a sender report.
@@ -308,8 +424,17 @@ pub struct Repeat<'a> {
     pub packet: &'a Packet,
     /// As it was sent.
     pub outgoing: Outgoing,
-    /// Its wrapping (RFC 4588); without it the same bytes are sent again.
-    pub rtx: Option<Rtx>,
+    /// How it leaves.
+    pub wrapping: Wrapping,
+}
+
+/// How a packet is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrapping {
+    /// As a packet of its own that carries the other (RFC 4588).
+    Rtx(Rtx),
+    /// The same bytes again.
+    Same(Left),
 }
 
 /// Numbers of a retransmission.

@@ -32,6 +32,7 @@ pub struct Rewritten {
 #[derive(Debug)]
 pub struct Munger {
     clock_rate: u32,
+    first_sequence: u16,
     first_timestamp: u32,
     next_sequence: u64,
     /// The stretch of one source that is being sent; none before the first packet.
@@ -82,11 +83,29 @@ impl Munger {
     pub fn new(first_sequence: u16, first_timestamp: u32, clock_rate: u32) -> Self {
         Self {
             clock_rate,
+            first_sequence,
             first_timestamp,
             next_sequence: u64::from(first_sequence),
             stretch: None,
             last: None,
         }
+    }
+
+    /// Takes back the numbers after `last_left`, or all if there is none: nothing of them has left yet.
+    pub fn rewind(&mut self, last_left: Option<u64>) {
+        let next = last_left.map_or(u64::from(self.first_sequence), |last| last + 1);
+        if next < self.next_sequence {
+            self.next_sequence = next;
+            self.stretch = None;
+            if let Some(last) = &mut self.last {
+                last.sequence = next.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Whether that number is of the running stretch.
+    pub fn is_of_stretch(&self, sequence: u64) -> bool {
+        self.stretch.as_ref().is_some_and(|stretch| sequence >= stretch.sequence_start)
     }
 
     /// Begins a stretch with `packet`, which must be the start of a key frame.
@@ -179,11 +198,6 @@ impl Munger {
             self.last = Some(Last { sequence, timestamp, source_timestamp, at: now, picture, tl0, frame });
         }
         Some(Rewritten { sequence, timestamp, vp8, frame_number })
-    }
-
-    /// The highest number that was sent.
-    pub fn highest(&self) -> Option<u64> {
-        self.last.map(|last| last.sequence)
     }
 
     /// A source timestamp as the subscriber would see it.

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use proptest::prelude::*;
 
@@ -17,11 +17,13 @@ fn track(kind: MediaKind) -> DownTrack {
         key: DownKey(1),
         source: SourceKey(1),
         kind,
+        is_screen: false,
         mid: Some((9, "1".into())),
         ssrc: 1,
         rtx: Some((2, 97)),
         payload_types,
         dependency: None,
+        transport: None,
         cname: "c".into(),
         wanted: Wanted { max_layer: 2, ..Wanted::default() },
         first_sequence: 100,
@@ -129,15 +131,43 @@ fn repeats_are_limited() {
     };
     let incoming = source.push(now, 0, raw).expect("of use").clone();
     assert!(track.forward(now, 0, only(2), &incoming, Clocks::default()).is_some());
+    assert_eq!(track.missed(now, 100), None, "nobody can miss it yet");
+    track.note_left(100, None);
     let mut at = now;
     let mut repeats = 0;
     for _ in 0..10 {
-        repeats += usize::from(track.repeat(at, 100, &source).is_some());
-        assert!(track.repeat(at, 100, &source).is_none(), "twice at once");
-        at += REPEAT_INTERVAL;
+        repeats += usize::from(track.missed(at, 100) == Some(100));
+        assert_eq!(track.missed(at, 100), None, "twice at once");
+        at += Duration::from_millis(100);
     }
-    assert_eq!(repeats, usize::from(MAX_REPEATS));
-    assert!(track.repeat(at, 101, &source).is_none(), "never sent");
+    assert_eq!(repeats, 3);
+    assert_eq!(track.missed(at, 101), None, "never sent");
+    let again = track.repeat(100, &source).expect("it is remembered");
+    assert_eq!(again.wrapping, Wrapping::Rtx(Rtx { ssrc: 2, payload_type: 97, sequence: 1 }));
+}
+
+/// Without retransmissions of their own a packet leaves with the same bytes again, and so not before it has left.
+#[test]
+fn what_has_not_left_cannot_leave_again() {
+    let now = Instant::now();
+    let mut source = Source::new(SourceKey(1), MediaKind::Audio, 1);
+    let mut track = track(MediaKind::Audio);
+    track.config.rtx = None;
+    let raw = crate::ingest::RawPacket {
+        sequence: 1,
+        timestamp: 0,
+        marker: false,
+        codec: Some(Codec::Opus),
+        audio_level: None,
+        dependency: None,
+        payload: [1, 2][..].into(),
+    };
+    let incoming = source.push(now, 0, raw).expect("of use").clone();
+    assert!(track.forward(now, 0, only(0), &incoming, Clocks::default()).is_some());
+    assert!(track.repeat(100, &source).is_none());
+    track.note_left(100, Some(7));
+    let again = track.repeat(100, &source).expect("it has left");
+    assert_eq!(again.wrapping, Wrapping::Same(Left { transport: Some(7) }));
 }
 
 #[test]
@@ -221,7 +251,7 @@ fn what_is_left_out_leaves_no_gap_and_the_rest_can_be_repeated() {
     assert_eq!(sent.len(), 60);
     for (nth, (source_sequence, outgoing)) in (0..).zip(&sent) {
         assert_eq!(outgoing.numbers.sequence, 100 + nth);
-        let repeat = track.repeat(now, 100 + nth as u16, &source).expect("it is remembered");
+        let repeat = track.repeat(100 + nth, &source).expect("it is remembered");
         assert_eq!((repeat.packet.sequence, repeat.outgoing), (*source_sequence, *outgoing), "the very same");
     }
 }
@@ -289,19 +319,29 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
-    /// Whatever happens: no number is used for two packets, the row starts where it should, and time goes on.
+    /// Whatever happens, and whatever waits for its turn: no number leaves with two packets, the row starts where it should,
+    /// and time goes on.
     #[test]
     fn numbers_are_never_used_twice(events in prop::collection::vec(event(), 1..400)) {
         let mut now = Instant::now();
         let mut track = track(MediaKind::Video);
         let mut highest = [1_000u64; 3];
         let mut seen_in = HashSet::new();
-        let mut seen_out = HashSet::new();
-        let mut last: Option<Rewritten> = None;
+        let mut waiting: VecDeque<Rewritten> = VecDeque::new();
+        let mut left = Vec::new();
         for event in events {
             match event {
-                Event::Pause => track.stop(),
-                Event::Wait(ms) => now += Duration::from_millis(ms),
+                Event::Pause => {
+                    waiting.clear();
+                    track.stop();
+                }
+                Event::Wait(ms) => {
+                    now += Duration::from_millis(ms);
+                    for numbers in waiting.drain(..) {
+                        track.note_left(numbers.sequence, None);
+                        left.push(numbers);
+                    }
+                }
                 Event::Packet { layer, skip, back, key } => {
                     now += Duration::from_millis(5);
                     let sequence = (highest[layer] + 1 + skip).saturating_sub(back);
@@ -309,17 +349,30 @@ proptest! {
                     if !seen_in.insert((layer, sequence)) { continue }
                     highest[layer] = highest[layer].max(sequence);
                     let incoming = Packet { keyframe_start: key, ..packet(sequence, (sequence * 3_000) as u32) };
-                    let Some(sent) = track.forward(now, layer, only(2), &incoming, Clocks::default()) else { continue };
-                    prop_assert!(seen_out.insert(sent.numbers.sequence), "number {} twice", sent.numbers.sequence);
-                    prop_assert!(sent.numbers.sequence >= 100);
-                    if let Some(last) = last.filter(|last| sent.numbers.sequence > last.sequence) {
-                        let step = sent.numbers.timestamp.wrapping_sub(last.timestamp).cast_signed();
-                        prop_assert!(step >= 0, "time went back by {step}");
+                    if track.begins_with(layer, only(2), &incoming) && !waiting.is_empty() {
+                        waiting.clear();
+                        track.take_back();
                     }
-                    if last.is_none_or(|last| sent.numbers.sequence > last.sequence) {
-                        last = Some(sent.numbers);
+                    let Some(sent) = track.forward(now, layer, only(2), &incoming, Clocks::default()) else { continue };
+                    if waiting.is_empty() && sequence % 4 != 0 {
+                        track.note_left(sent.numbers.sequence, None);
+                        left.push(sent.numbers);
+                    } else {
+                        waiting.push_back(sent.numbers);
                     }
                 }
+            }
+        }
+        let (mut seen, mut last): (HashSet<u64>, Option<Rewritten>) = (HashSet::new(), None);
+        for numbers in left {
+            prop_assert!(seen.insert(numbers.sequence), "number {} twice", numbers.sequence);
+            prop_assert!(numbers.sequence >= 100);
+            if let Some(last) = last.filter(|last| numbers.sequence > last.sequence) {
+                let step = numbers.timestamp.wrapping_sub(last.timestamp).cast_signed();
+                prop_assert!(step >= 0, "time went back by {step}");
+            }
+            if last.is_none_or(|last| numbers.sequence > last.sequence) {
+                last = Some(numbers);
             }
         }
     }

@@ -67,7 +67,8 @@ impl Room {
             let publisher = participant.publisher.credentials.clone();
             let subscriber = participant.subscriber.credentials.clone();
             let connections = Connections::Two { publisher, subscriber };
-            self.tell_shard(peer, shard::Command::AddPeer { peer, room: self.id, connections });
+            let allow_pause = participant.params.allow_pause;
+            self.tell_shard(peer, shard::Command::AddPeer { peer, room: self.id, connections, allow_pause });
         }
         self.by_peer.insert(peer, identity.clone());
         self.participants.insert(identity.clone(), participant);

@@ -350,6 +350,7 @@ impl Room {
             shard::EventKind::Data { reliable, payload } => self.data(&identity, reliable, &payload),
             shard::EventKind::Failed(failure) => self.failed(moment, &identity, failure),
             shard::EventKind::Levels(levels) => self.levels(&identity, &levels),
+            shard::EventKind::Paused(tracks) => self.paused(&identity, &tracks),
             shard::EventKind::Quality(quality) => self.quality(&identity, quality),
         }
     }

@@ -37,6 +37,7 @@ impl Room {
             }
         };
         let (peer, is_only) = (participant.peer, participant.has_one_connection());
+        let allow_pause = participant.params.allow_pause;
         let side = &mut participant.publisher;
         let first = side.remote_ufrag.is_none();
         if side.remote_ufrag.as_ref().is_some_and(|ufrag| *ufrag != session.ice_ufrag) {
@@ -53,7 +54,7 @@ impl Room {
             side.payload_types = PayloadTypes::of_offer(&session);
             let (credentials, payload_types) = (side.credentials.clone(), side.payload_types.clone());
             let connections = Connections::One { credentials, payload_types };
-            self.tell_shard(peer, shard::Command::AddPeer { peer, room: self.id, connections });
+            self.tell_shard(peer, shard::Command::AddPeer { peer, room: self.id, connections, allow_pause });
         }
         if is_only {
             self.fill_lines(identity, &session);

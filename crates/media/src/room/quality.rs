@@ -1,4 +1,4 @@
-//! Who speaks, and how well connections do.
+//! Who speaks, how well connections do, and what they have no room for.
 
 use livekit_protocol as proto;
 use proto::ConnectionQuality;
@@ -52,6 +52,21 @@ impl Room {
         let peers = self.participants.iter().filter(|(other, p)| *other == identity || listens(p));
         for peer in peers.map(|(_, p)| p.peer).collect::<Vec<_>>() {
             self.send(peer, message());
+        }
+    }
+
+    /// Tracks that a participant receives are paused, or go on.
+    pub(super) fn paused(&mut self, identity: &Identity, tracks: &[(SourceKey, bool)]) {
+        let Some(peer) = self.participants.get(identity).map(|participant| participant.peer) else { return };
+        let state = |(source, paused): &(SourceKey, bool)| {
+            let (publisher, track_sid) = self.by_source.get(source)?.clone();
+            let participant_sid = self.participants.get(&publisher)?.info.sid.clone();
+            let state = if *paused { proto::StreamState::Paused } else { proto::StreamState::Active };
+            Some(proto::StreamStateInfo { participant_sid, track_sid, state: state as i32 })
+        };
+        let stream_states: Vec<_> = tracks.iter().filter_map(state).collect();
+        if !stream_states.is_empty() {
+            self.send(peer, Response::StreamStateUpdate(proto::StreamStateUpdate { stream_states }));
         }
     }
 

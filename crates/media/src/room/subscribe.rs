@@ -249,7 +249,8 @@ impl Room {
                 Some(media) if !payload_types(media, &line.sdp.codecs).is_empty() => {
                     let Some((publisher, track)) = self.track_of(carrying.source) else { continue };
                     let wanted = wanted_of(participant, track, &carrying.track);
-                    let config = down_config(moment, line, carrying, media, wanted);
+                    let is_screen = track.info.source == proto::TrackSource::ScreenShare as i32;
+                    let config = down_config(moment, line, carrying, media, wanted, is_screen);
                     agreed.push((index, carrying.track.clone(), publisher.peer, config));
                 }
                 Some(_) | None => refused.push(carrying.track.clone()),
@@ -452,6 +453,7 @@ fn down_config(
     carrying: &Carrying,
     media: &Media,
     wanted: Wanted,
+    is_screen: bool,
 ) -> DownConfig {
     let payload_types = payload_types(media, &line.sdp.codecs);
     let sending = line.sdp.sending.as_ref();
@@ -465,12 +467,14 @@ fn down_config(
         key: carrying.key,
         source: carrying.source,
         kind: line.sdp.kind,
+        is_screen,
         mid: number(uri::MID).map(|id| (id, line.sdp.mid.clone())),
         ssrc: sending.map_or(0, |sending| sending.ssrc),
         rtx: sending.and_then(|sending| sending.rtx_ssrc).zip(rtx_payload_type),
         payload_types,
         cname: sending.map(|sending| sending.stream_id.clone()).unwrap_or_default(),
         dependency: number(uri::DEPENDENCY),
+        transport: number(uri::TRANSPORT_CC),
         wanted,
         first_sequence: moment.rng.random_range(1..0x7000),
         first_timestamp: moment.rng.random(),
@@ -482,8 +486,12 @@ pub(super) fn wanted_of(own: &Participant, track: &Track, sid: &str) -> Wanted {
     let top = track.layers - 1;
     let default = if own.params.adaptive_stream { VideoQuality::Low } else { VideoQuality::High };
     let settings = own.subscriber.wishes.get(sid).and_then(|wish| wish.settings);
+    let pixels_of = |layer: usize| {
+        track.info.layers.get(layer).map_or(0, |layer| layer.width.saturating_mul(layer.height))
+    };
     let Some(settings) = settings else {
-        return Wanted { max_layer: layer_of_quality(default, top), ..Wanted::default() };
+        let max_layer = layer_of_quality(default, top);
+        return Wanted { max_layer, pixels: pixels_of(max_layer), ..Wanted::default() };
     };
     let (disabled, fps) = (settings.disabled, settings.fps);
     if track.kind == MediaKind::Audio {
@@ -500,7 +508,11 @@ pub(super) fn wanted_of(own: &Participant, track: &Track, sid: &str) -> Wanted {
         Some(fits.enumerate().find(|(_, fits)| *fits).map_or(top, |(index, _)| index.min(top)))
     };
     let max_layer = by_size().unwrap_or_else(|| layer_of_quality(settings.quality, top));
-    Wanted { max_layer, fps, disabled }
+    let pixels = match settings.width.saturating_mul(settings.height) {
+        0 => pixels_of(max_layer),
+        asked => asked,
+    };
+    Wanted { max_layer, fps, pixels, disabled }
 }
 
 /// Qualities count from the bottom: with two layers MEDIUM and HIGH are the same.

@@ -15,7 +15,7 @@ mod bits;
 /// Appends a header with its extensions (RFC 3550 §5.1, RFC 8285 §4) and returns its length.
 pub fn write_header(to: &mut Vec<u8>, header: &Header<'_>) -> usize {
     let start = to.len();
-    let extended = header.mid.is_some() || header.dependency.is_some();
+    let extended = header.mid.is_some() || header.transport.is_some() || header.dependency.is_some();
     to.push(if extended { 0x90 } else { 0x80 });
     to.push(header.payload_type & 0x7f | u8::from(header.marker) << 7);
     to.extend_from_slice(&header.sequence.to_be_bytes());
@@ -39,6 +39,10 @@ fn write_extensions(to: &mut Vec<u8>, header: &Header<'_>) {
     if let Some((id, mid)) = header.mid {
         begin(to, id, mid.len());
         to.extend_from_slice(mid.as_bytes());
+    }
+    if let Some((id, number)) = header.transport {
+        begin(to, id, 2);
+        to.extend_from_slice(&number.to_be_bytes());
     }
     if let Some(dependency) = header.dependency {
         begin(to, dependency.id, dependency.len());
@@ -83,6 +87,8 @@ pub struct Header<'a> {
     pub ssrc: u32,
     /// Number and value of the mid extension.
     pub mid: Option<(u8, &'a str)>,
+    /// Number and value of the transport-wide sequence number.
+    pub transport: Option<(u8, u16)>,
     /// The dependency descriptor.
     pub dependency: Option<Dependency<'a>>,
 }
@@ -190,6 +196,7 @@ mod tests {
             timestamp: 0x0304_0506,
             ssrc: 0x0708_090a,
             mid: Some((9, "12")),
+            transport: None,
             dependency: None,
         };
         assert_eq!(write_header(&mut out, &header), 20);
@@ -199,6 +206,10 @@ mod tests {
         );
         out.clear();
         assert_eq!(write_header(&mut out, &Header { mid: None, ..header }), 12);
+        out.clear();
+        let numbered = Header { transport: Some((3, 0xabcd)), ..header };
+        assert_eq!(write_header(&mut out, &numbered), 24);
+        assert_eq!(out[12..], [0xbe, 0xde, 0, 2, 0x91, b'1', b'2', 0x31, 0xab, 0xcd, 0, 0]);
     }
 
     #[test]
@@ -219,6 +230,7 @@ mod tests {
                     timestamp: 2,
                     ssrc: 3,
                     mid: Some((9, "12")),
+                    transport: None,
                     dependency: Some(dependency),
                 };
                 let mut out = Vec::new();

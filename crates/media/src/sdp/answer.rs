@@ -114,14 +114,14 @@ fn write_media(sdp: &mut String, media: &Media, plan: &MediaPlan, whole: &Answer
         MediaPlan::Receive(receive) => {
             let dtx = if receive.dtx { ";usedtx=1" } else { "" };
             let stereo = if receive.stereo { ";stereo=1;maxaveragebitrate=510000" } else { "" };
-            push_codecs(sdp, "recvonly", codecs, true, &format!("{dtx}{stereo}"));
+            push_codecs(sdp, "recvonly", codecs, false, &format!("{dtx}{stereo}"));
         }
         MediaPlan::Send(SendPlan { sending, .. }) => {
-            push_codecs(sdp, "sendonly", codecs, false, if sending.stereo { ";sprop-stereo=1" } else { "" });
+            push_codecs(sdp, "sendonly", codecs, true, if sending.stereo { ";sprop-stereo=1" } else { "" });
             push_sending(sdp, sending);
         }
         MediaPlan::Reject | MediaPlan::Application | MediaPlan::Inactive(_) => {
-            push_codecs(sdp, "inactive", codecs, true, "");
+            push_codecs(sdp, "inactive", codecs, false, "");
         }
     }
     // The same on every line: Chromium offers on a new one what was agreed on for the others.

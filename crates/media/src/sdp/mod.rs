@@ -17,7 +17,7 @@ pub(crate) use answer::accepted_extensions;
 pub use answer::{AnswerPlan, MediaPlan, RecvPlan, SendPlan, write_answer};
 pub use codec::{Codec, MediaKind};
 pub use numbers::PayloadTypes;
-pub use offer::{DEPENDENCY_EXTENSION, DownLine, MID_EXTENSION, Sending, write_offer};
+pub use offer::{DEPENDENCY_EXTENSION, DownLine, MID_EXTENSION, Sending, TRANSPORT_EXTENSION, write_offer};
 pub use parse::{
     Direction, Fingerprint, MAX_MEDIA, MAX_SDP_LEN, Media, MediaType, Offered, SdpError, Session, Setup,
     fuzz, parse,

@@ -13,6 +13,9 @@ pub const MID_EXTENSION: u8 = 9;
 /// Number of the dependency descriptor in all our offers.
 pub const DEPENDENCY_EXTENSION: u8 = 10;
 
+/// Number of the transport-wide sequence number in all our offers (Chromium's usual one).
+pub const TRANSPORT_EXTENSION: u8 = 3;
+
 /// One m-line to a subscriber.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DownLine {
@@ -74,7 +77,8 @@ fn write_line(sdp: &mut String, credentials: &IceCredentials, endpoint: &LocalEn
     push_transport(sdp, credentials, endpoint, "actpass", false);
     let direction = if line.sending.is_some() { "sendonly" } else { "inactive" };
     let stereo = line.sending.as_ref().is_some_and(|sending| sending.stereo);
-    push_codecs(sdp, direction, &codecs, false, if stereo { ";sprop-stereo=1" } else { "" });
+    push_codecs(sdp, direction, &codecs, true, if stereo { ";sprop-stereo=1" } else { "" });
+    let _ = write!(sdp, "a=extmap:{TRANSPORT_EXTENSION} {}\r\n", uri::TRANSPORT_CC);
     let _ = write!(sdp, "a=extmap:{MID_EXTENSION} {}\r\n", uri::MID);
     if line.kind == MediaKind::Video {
         let _ = write!(sdp, "a=extmap:{DEPENDENCY_EXTENSION} {}\r\n", uri::DEPENDENCY);

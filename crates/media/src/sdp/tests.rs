@@ -222,6 +222,9 @@ fn an_offer_to_a_subscriber_can_be_read() {
     assert_eq!(video.track_id.as_deref(), Some("TR_y"));
     assert!(text.contains("a=msid:PA_x|TR_y TR_y\r\n"));
     assert!(offer.media.iter().flat_map(|media| &media.extensions).all(|(id, _)| *id <= 14));
+    let numbered = (TRANSPORT_EXTENSION, uri::TRANSPORT_CC.to_owned());
+    assert!(video.extensions.contains(&numbered) && audio.extensions.contains(&numbered));
+    assert_eq!((text.matches(" transport-cc").count(), text.matches(" goog-remb").count()), (3, 1));
 }
 
 #[test]

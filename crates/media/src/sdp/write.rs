@@ -26,21 +26,16 @@ pub(super) fn push_application_line(sdp: &mut String, mid: &str) {
     );
 }
 
-/// Appends direction, codecs and their feedback. `transport_cc` if packets are numbered for congestion control;
-/// `opus` follows the parameters of Opus.
-pub(super) fn push_codecs(
-    sdp: &mut String,
-    direction: &str,
-    codecs: &[Offered],
-    transport_cc: bool,
-    opus: &str,
-) {
+/// Appends direction, codecs and their feedback. With `remb` a client that cannot tell when packets arrive may say what
+/// it believes that the connection carries; `opus` follows the parameters of Opus.
+pub(super) fn push_codecs(sdp: &mut String, direction: &str, codecs: &[Offered], remb: bool, opus: &str) {
     let _ = write!(sdp, "a={direction}\r\na=rtcp-mux\r\na=rtcp-rsize\r\n");
     let number_of_opus = codecs.iter().find(|c| c.codec == Codec::Opus).map_or(0, |c| c.payload_type);
     for Offered { payload_type: pt, codec, rtx } in codecs {
         let _ = write!(sdp, "a=rtpmap:{pt} {}\r\n", codec.rtpmap());
-        if transport_cc {
-            let _ = write!(sdp, "a=rtcp-fb:{pt} transport-cc\r\n");
+        let _ = write!(sdp, "a=rtcp-fb:{pt} transport-cc\r\n");
+        if remb && codec.kind() == MediaKind::Video {
+            let _ = write!(sdp, "a=rtcp-fb:{pt} goog-remb\r\n");
         }
         match codec {
             Codec::Vp8 | Codec::H264 | Codec::Vp9 | Codec::Av1 | Codec::H265 => {

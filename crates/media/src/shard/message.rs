@@ -47,6 +47,8 @@ pub enum Command {
         room: RoomId,
         /// Our ends.
         connections: Connections,
+        /// Every video may be paused where the connection has no room; else screens and the speaker stay.
+        allow_pause: bool,
     },
     /// Somebody goes: their tracks go as well.
     RemovePeer {
@@ -179,6 +181,8 @@ pub enum EventKind {
     Failed(Failure),
     /// Sound levels that have changed, from 0 to 1.
     Levels(Vec<(SourceKey, f32)>),
+    /// Tracks to this peer that are paused (`true`), or go on, because of what its connection carries.
+    Paused(Vec<(SourceKey, bool)>),
     /// How the connections do.
     Quality(Quality),
 }

@@ -5,6 +5,7 @@
 mod budget;
 mod message;
 mod peer;
+mod subscribers;
 mod turn;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -16,6 +17,7 @@ use slab::Slab;
 
 pub use message::{Command, Connections, Event, EventKind, Failure, PublishUpdate, Quality, Side};
 
+use crate::egress::Origin;
 use crate::ids::{IceCredentials, PeerHandle, ShardId, SourceKey};
 use crate::ingest::{LevelMeter, Source};
 use crate::rtp::{DatagramKind, stun_request};
@@ -30,6 +32,8 @@ const QUALITY_INTERVAL: Duration = Duration::from_secs(5);
 /// A client that is silent for this long after ICE noticed is given up: 20 s after its last packet, LiveKit's time.
 /// It may come by another way until then.
 const UNREACHABLE_FOR: Duration = Duration::from_millis(6_500);
+/// Somebody who has stopped speaking keeps the rank of a speaker for this long: a pause is no change of speakers.
+const SPEAKER_STAYS: Duration = Duration::from_secs(3);
 /// Most paths that one connection may be reached on.
 const MAX_PATHS: usize = 16;
 
@@ -75,6 +79,14 @@ struct Published {
     subscribers: Vec<(usize, usize)>,
     level: f32,
     packets_seen: u64,
+    /// Its publisher counts as speaking until then.
+    speaks_until: Option<Instant>,
+}
+
+impl Published {
+    fn origin(&self, now: Instant) -> Origin<'_> {
+        Origin { source: &self.source, speaks: self.speaks_until.is_some_and(|until| now < until) }
+    }
 }
 
 /// Where a path leads.
@@ -96,6 +108,9 @@ pub struct Shard {
     paths: HashMap<(usize, Side), Vec<(PathProtocol, SocketAddr)>>,
     timers: BTreeSet<(Instant, usize, Side)>,
     next_tick: Instant,
+    /// Peers whose packets wait, or who are being probed; looked after every [`crate::pacer::TICK`].
+    pacing: Vec<usize>,
+    next_pace: Option<Instant>,
     next_levels: Instant,
     next_quality: Instant,
     events: VecDeque<Event>,
@@ -125,6 +140,8 @@ impl Shard {
             paths: HashMap::new(),
             timers: BTreeSet::new(),
             next_tick: now,
+            pacing: Vec::new(),
+            next_pace: None,
             next_levels: now,
             next_quality: now + QUALITY_INTERVAL,
             events: VecDeque::new(),
@@ -148,7 +165,8 @@ impl Shard {
     pub fn next_timeout(&self) -> Instant {
         let tick =
             if self.peers.is_empty() { self.next_tick + Duration::from_secs(1) } else { self.next_tick };
-        self.timers.first().map_or(tick, |(at, _, _)| tick.min(*at))
+        let timer = self.timers.first().map(|(at, _, _)| *at);
+        [timer, self.next_pace].into_iter().flatten().fold(tick, Instant::min)
     }
 
     /// A datagram came in.
@@ -233,6 +251,9 @@ impl Shard {
                 let handled = shard.peers[peer].connection(side).transport.handle_timeout(now);
                 shard.drain_or_lose(now, Route { peer, side }, handled);
             });
+        }
+        if self.next_pace.is_some_and(|at| now >= at) {
+            self.pace(now);
         }
         if now >= self.next_tick {
             self.next_tick = now + TICK;

@@ -77,6 +77,7 @@ impl Peer {
         handle: PeerHandle,
         room: RoomId,
         connections: Connections,
+        allow_pause: bool,
         certificate: &Certificate,
         local: &Arc<LocalAddresses>,
     ) -> Self {
@@ -106,7 +107,7 @@ impl Peer {
             room,
             publisher,
             subscriber,
-            egress: Egress::default(),
+            egress: Egress::new(!allow_pause),
             uplinks: HashMap::new(),
             streams: HashMap::new(),
             incoming: HashMap::new(),

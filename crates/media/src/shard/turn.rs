@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 use super::peer::{MAX_STREAMS, Peer, Uplink};
 use super::{
     Command, Event, EventKind, Failure, LEVELS, PublishUpdate, Published, QUALITY_INTERVAL, Quality, Route,
-    Shard, ShardConfig, Side, UNREACHABLE_FOR, due,
+    SPEAKER_STAYS, Shard, ShardConfig, Side, UNREACHABLE_FOR, due,
 };
-use crate::downtrack::{DownConfig, Target};
-use crate::egress::Request;
+use crate::downtrack::DownConfig;
 use crate::ids::{IceCredentials, SourceKey};
 use crate::ingest::{RawPacket, Source};
-use crate::sending::Path;
+use crate::pacer;
 use crate::transport::{Remote, TransportError, TransportEvent};
 
 impl Shard {
@@ -45,9 +44,10 @@ impl Shard {
             },
         };
         match (command, peer) {
-            (Command::AddPeer { peer, room, connections }, _) => {
+            (Command::AddPeer { peer, room, connections, allow_pause }, _) => {
                 let ShardConfig { local, certificate, .. } = &self.config;
-                let index = self.peers.insert(Peer::new(now, peer, room, connections, certificate, local));
+                let new = Peer::new(now, peer, room, connections, allow_pause, certificate, local);
+                let index = self.peers.insert(new);
                 self.by_handle.insert(peer, index);
                 for side in self.peers[index].sides() {
                     let ufrag = self.peers[index].connection(side).credentials.ufrag.as_bytes().into();
@@ -78,9 +78,8 @@ impl Shard {
                 }
             }
             (Command::SetDown { key, wanted, .. }, Some(index)) => {
-                if let Some(track) = self.peers[index].egress.by_key(key) {
-                    track.set_wanted(wanted);
-                }
+                self.peers[index].egress.set_wanted(now, key, wanted);
+                self.allocate(now, index);
                 self.ask_for_keyframes(now, index);
             }
             (Command::SendData { peers, reliable, payload }, _) => {
@@ -99,7 +98,7 @@ impl Shard {
         }
     }
 
-    fn published_mut(&mut self, source: SourceKey) -> Option<&mut Published> {
+    pub(super) fn published_mut(&mut self, source: SourceKey) -> Option<&mut Published> {
         self.published.get_mut(*self.by_source.get(&source)?)
     }
 
@@ -166,6 +165,7 @@ impl Shard {
             subscribers: Vec::new(),
             level: 0.0,
             packets_seen: 0,
+            speaks_until: None,
         });
         self.by_source.insert(key, published);
         peer.streams.clear();
@@ -187,8 +187,8 @@ impl Shard {
         let published = &mut self.published[index];
         published.source.muted = muted;
         for (peer, track) in &published.subscribers {
-            if let Some(track) = self.peers.get_mut(*peer).and_then(|peer| peer.egress.track(*track)) {
-                track.stop();
+            if let Some(peer) = self.peers.get_mut(*peer) {
+                peer.egress.stop(*track);
             }
         }
     }
@@ -198,6 +198,8 @@ impl Shard {
         let Some(published) = self.by_source.get(&source).copied() else { return };
         if let Some(track) = self.peers[index].egress.add(config) {
             self.published[published].subscribers.push((index, track));
+            self.peers[index].egress.reconsider(now);
+            self.allocate(now, index);
             self.ask_for_keyframes(now, index);
         }
     }
@@ -300,82 +302,26 @@ impl Shard {
                 found
             }
         };
-        let Self { published, peers, queue, lost, .. } = self;
+        let Self { published, peers, queue, lost, pacing, .. } = self;
         let Published { source, subscribers, .. } = &mut published[source];
         let Some(sequence) = source.push(now, layer, raw).map(|packet| packet.sequence) else { return };
         let source = &*source;
         let Some(packet) = source.layers[layer].ring.get(sequence) else { return };
         for (peer, track) in subscribers.iter() {
             let forwarded = catch_unwind(AssertUnwindSafe(|| {
-                peers[*peer].egress.forward(now, *track, layer, packet, source, queue);
+                let egress = &mut peers[*peer].egress;
+                egress.forward(now, *track, layer, packet, source, queue);
+                egress.starts_pacing()
             }));
-            if forwarded.is_err() {
-                lost.push((*peer, Failure::Panic));
+            match forwarded {
+                Ok(false) => {}
+                Ok(true) => pacing.push(*peer),
+                Err(_) => lost.push((*peer, Failure::Panic)),
             }
         }
-    }
-
-    /// A report of a subscriber. Returns whether it is really the client's.
-    pub(super) fn handle_report(&mut self, now: Instant, index: usize, path: Path, datagram: &[u8]) -> bool {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.clear();
-        scratch.extend_from_slice(datagram);
-        let requests = self.peers[index].egress.handle_rtcp(now, path, &mut scratch);
-        self.scratch = scratch;
-        let Some(requests) = requests else { return false };
-        for request in requests {
-            match request {
-                Request::Keyframe { source, layer } => {
-                    if let Some(published) = self.published_mut(source) {
-                        published.source.want_keyframe(layer);
-                    }
-                    self.send_keyframe_requests(now, source);
-                }
-                Request::Repeat { track, source, sequence } => {
-                    let Some(published) = self.by_source.get(&source) else { continue };
-                    let Self { published: all, peers, queue, .. } = self;
-                    peers[index].egress.repeat(now, track, sequence, &all[*published].source, queue);
-                }
-            }
+        if !self.pacing.is_empty() {
+            self.next_pace.get_or_insert(now + pacer::TICK);
         }
-        true
-    }
-
-    /// Asks for the key frames that this peer's tracks wait for.
-    fn ask_for_keyframes(&mut self, now: Instant, index: usize) {
-        let Self { published, peers, by_source, .. } = self;
-        let mut asked = Vec::new();
-        for (_, track) in peers[index].egress.tracks() {
-            let key = track.config.source;
-            let Some(published) = by_source.get(&key).map(|source| &mut published[*source]) else { continue };
-            let target = Target::of(now, &published.source, track.config.wanted);
-            if track.needs_keyframe(now, target) {
-                published.source.want_keyframe(target.layer);
-                asked.push(key);
-            }
-        }
-        for source in asked {
-            self.send_keyframe_requests(now, source);
-        }
-    }
-
-    /// Passes on the key frame requests of a track that its throttle lets through.
-    fn send_keyframe_requests(&mut self, now: Instant, source: SourceKey) {
-        let Some(index) = self.by_source.get(&source).copied() else { return };
-        let published = &mut self.published[index];
-        let due: Vec<usize> = published.source.due_keyframes(now).collect();
-        if due.is_empty() {
-            return;
-        }
-        let (peer, mid) = (published.peer, published.mid.clone());
-        self.guarded(peer, |shard| {
-            let transport = &mut shard.peers[peer].publisher.transport;
-            for layer in due {
-                transport.request_keyframe(&mid, layer);
-            }
-            let handled = transport.handle_timeout(now);
-            shard.drain_or_lose(now, Route { peer, side: Side::Publisher }, handled);
-        });
     }
 
     /// Everything that is looked after now and then.
@@ -390,7 +336,7 @@ impl Shard {
             self.send_keyframe_requests(now, source);
         }
         if due(&mut self.next_levels, now, LEVELS) {
-            self.report_levels();
+            self.report_levels(now);
         }
         if due(&mut self.next_quality, now, QUALITY_INTERVAL) {
             for index in peers {
@@ -400,6 +346,7 @@ impl Shard {
     }
 
     fn tick_peer(&mut self, now: Instant, index: usize) {
+        self.allocate(now, index);
         self.ask_for_keyframes(now, index);
         let Self { published, peers, by_source, queue, .. } = self;
         let peer = &mut peers[index];
@@ -420,14 +367,21 @@ impl Shard {
         }
     }
 
-    fn report_levels(&mut self) {
+    fn report_levels(&mut self, now: Instant) {
+        let mut speaking: Vec<usize> = Vec::new();
         let mut changed: Vec<(usize, SourceKey, f32)> = Vec::new();
         for (_, published) in &mut self.published {
             let level = if published.source.muted { 0.0 } else { published.source.level.take() };
+            if level > 0.0 {
+                speaking.push(published.peer);
+            }
             if (level - published.level).abs() > f32::EPSILON {
                 published.level = level;
                 changed.push((published.peer, published.source.key, level));
             }
+        }
+        for (_, published) in self.published.iter_mut().filter(|(_, p)| speaking.contains(&p.peer)) {
+            published.speaks_until = Some(now + SPEAKER_STAYS);
         }
         for (peer, source, level) in changed {
             self.emit(peer, EventKind::Levels(vec![(source, level)]));
@@ -459,7 +413,7 @@ impl Shard {
         self.emit(index, EventKind::Quality(quality));
     }
 
-    fn emit(&mut self, index: usize, kind: EventKind) {
+    pub(super) fn emit(&mut self, index: usize, kind: EventKind) {
         if let Some(peer) = self.peers.get(index) {
             self.events.push_back(Event { room: peer.room, peer: peer.handle, kind });
         }
@@ -491,6 +445,7 @@ impl Shard {
             let _ = catch_unwind(AssertUnwindSafe(|| farewell(self, side)));
         }
         let mut peer = self.peers.remove(index);
+        self.pacing.retain(|own| *own != index);
         self.by_handle.remove(&peer.handle);
         for side in peer.sides() {
             let connection = peer.connection(side);

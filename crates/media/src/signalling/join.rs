@@ -55,6 +55,8 @@ pub struct JoinParams {
     pub auto_subscribe: bool,
     /// The client asks for layers by what is visible: new subscriptions start low.
     pub adaptive_stream: bool,
+    /// Every video may be paused where the connection has no room; else shared screens and the speaker are kept.
+    pub allow_pause: bool,
     /// The client wants to go on as this participant, `PA_…`; empty where it does not say as whom.
     pub resume: Option<String>,
     /// One connection serves both directions (signalling v1).
@@ -162,6 +164,7 @@ pub fn authorize(claims: &Claims, query: &BTreeMap<String, String>) -> Result<Jo
         browser: short(&said.browser),
         auto_subscribe: said.auto_subscribe,
         adaptive_stream: said.adaptive_stream,
+        allow_pause: said.allow_pause,
         resume: said.resume,
         one_connection: said.one_connection,
         opening: said.opening,
@@ -177,6 +180,7 @@ struct Said {
     browser: String,
     auto_subscribe: bool,
     adaptive_stream: bool,
+    allow_pause: bool,
     resume: Option<String>,
     one_connection: bool,
     metadata: String,
@@ -208,6 +212,7 @@ impl Said {
             browser: text("browser"),
             auto_subscribe: flag("auto_subscribe", true),
             adaptive_stream: flag("adaptive_stream", false),
+            allow_pause: flag("subscriber_allow_pause", true),
             resume: flag("reconnect", false).then(|| text("sid")),
             one_connection: false,
             metadata: String::new(),
@@ -229,6 +234,7 @@ impl Said {
             // Not said is not wanted here.
             auto_subscribe: settings.auto_subscribe,
             adaptive_stream: settings.adaptive_stream,
+            allow_pause: settings.subscriber_allow_pause.unwrap_or(true),
             resume: request.reconnect.then_some(request.participant_sid),
             one_connection: true,
             metadata: request.metadata,

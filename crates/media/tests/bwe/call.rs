@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use plenum_media::allocator::{Allocator, Content, Demand, Layer, SPATIAL, TEMPORAL};
+use plenum_media::allocator::{Allocator, Content, Demand, Layer, Pausing, SPATIAL, TEMPORAL};
 use plenum_media::bwe::{Bitrate, Bwe};
 use plenum_media::pacer::{Class, PADDING_SIZE, Pacer};
 use plenum_media::rtp::twcc::{self, TransportFeedback};
@@ -251,7 +251,8 @@ impl Call {
             };
             let mut audio = Demand { content: Content::Audio, wanted: top(0), ..camera };
             audio.rates[0][0] = Bitrate::kbps(AUDIO_KBPS);
-            let allocation = self.allocator.allocate(&[audio, camera], self.bwe.available(), true);
+            let (available, lasting) = (self.bwe.available(), self.bwe.lasting());
+            let allocation = self.allocator.allocate(&[audio, camera], available, lasting, Pausing::All);
             self.goal = allocation.probe_goal;
             let target = self.allocator.targets()[1].map(|layer| usize::from(layer.spatial));
             if target != self.wanted_layer {

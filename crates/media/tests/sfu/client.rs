@@ -14,7 +14,7 @@ use plenum_media::sdp::uri;
 use plenum_media::shard::Side;
 use proto::signal_request::Message as Request;
 use proto::signal_response::Message as Response;
-use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::change::{SdpAnswer, SdpApi, SdpOffer, SdpPendingOffer};
 use str0m::channel::{ChannelConfig, ChannelId, Reliability};
 use str0m::crypto::from_feature_flags;
 use str0m::format::{Codec, FormatParams};
@@ -38,6 +38,8 @@ pub(crate) struct Client {
     pub(crate) peer: PeerHandle,
     pub(crate) publisher: Connection,
     pub(crate) subscriber: Connection,
+    /// The first connection serves both directions, and the other is not used.
+    pub(crate) has_one_connection: bool,
     /// Signal messages that came.
     pub(crate) heard: Vec<Response>,
     /// Signal messages to be sent.
@@ -104,6 +106,7 @@ impl Client {
             peer,
             publisher: connection(0),
             subscriber: connection(1),
+            has_one_connection: false,
             heard: Vec::new(),
             requests: VecDeque::new(),
             closed: false,
@@ -120,6 +123,11 @@ impl Client {
             Side::Publisher => &mut self.publisher,
             Side::Subscriber => &mut self.subscriber,
         }
+    }
+
+    /// The connection on which media come.
+    pub(crate) fn down(&self) -> &Connection {
+        if self.has_one_connection { &self.publisher } else { &self.subscriber }
     }
 
     /// When something is to be done next.
@@ -161,9 +169,30 @@ impl Client {
                 self.publisher.rtc.sdp_api().accept_answer(pending, answer).expect("str0m takes it");
                 self.sources.iter_mut().for_each(|source| source.accepted = true);
             }
+            Response::MediaSectionsRequirement(required) => self.offer_lines(*required),
             _ => {}
         }
         self.heard.push(message);
+    }
+
+    /// Offers more lines to receive on, as a client with one connection does when it is asked.
+    fn offer_lines(&mut self, required: proto::MediaSectionsRequirement) {
+        let is_first = self.publisher.channels.is_empty();
+        let mut api = self.publisher.rtc.sdp_api();
+        let mut channels = Vec::new();
+        if is_first {
+            add_channels(&mut api, &mut channels);
+        }
+        for (kind, count) in
+            [(MediaKind::Audio, required.num_audios), (MediaKind::Video, required.num_videos)]
+        {
+            for _ in 0..count {
+                api.add_media(kind, Direction::RecvOnly, None, None, None);
+            }
+        }
+        let Some((offer, pending)) = api.apply() else { return };
+        self.publisher.channels.extend(channels);
+        self.offer(&offer, pending);
     }
 
     /// Publishes a camera with three layers; returns its index among the sources.
@@ -188,7 +217,23 @@ impl Client {
         mode: Mode,
         with_dependencies: bool,
     ) -> usize {
-        let index = self.publish(now, proto::TrackSource::Camera, &[]);
+        self.publish_layers(now, proto::TrackSource::Camera, codec, mode, with_dependencies)
+    }
+
+    /// Publishes a screen whose only stream has layers inside.
+    pub(crate) fn publish_layered_screen(&mut self, now: Instant, mode: Mode) -> usize {
+        self.publish_layers(now, proto::TrackSource::ScreenShare, layered::Codec::Vp9, mode, true)
+    }
+
+    fn publish_layers(
+        &mut self,
+        now: Instant,
+        source: proto::TrackSource,
+        codec: layered::Codec,
+        mode: Mode,
+        with_dependencies: bool,
+    ) -> usize {
+        let index = self.publish(now, source, &[]);
         // As livekit-client announces it: the highest layer first.
         let sizes = [(640, 360), (320, 180), (160, 90)].into_iter().zip([2, 1, 0]);
         let layers = sizes.skip(3 - usize::from(mode.spatial)).map(|((width, height), quality)| {
@@ -228,20 +273,7 @@ impl Client {
         let mut api = self.publisher.rtc.sdp_api();
         let mut channels = Vec::new();
         if first {
-            for (label, reliable) in [("_reliable", true), ("_lossy", false)] {
-                let reliability = if reliable {
-                    Reliability::Reliable
-                } else {
-                    Reliability::MaxRetransmits { retransmits: 0 }
-                };
-                let config = ChannelConfig {
-                    label: label.into(),
-                    ordered: reliable,
-                    reliability,
-                    ..ChannelConfig::default()
-                };
-                channels.push((api.add_channel_with_config(config), label.to_owned()));
-            }
+            add_channels(&mut api, &mut channels);
         }
         let mut simulcast = Simulcast::new();
         rids.iter().for_each(|rid| simulcast.add_send_layer(SimulcastLayer::new(rid)));
@@ -319,6 +351,17 @@ impl Client {
             _ => None,
         };
         self.heard.iter().find_map(named).expect("it is published").sid
+    }
+}
+
+/// Adds the channels of LiveKit's clients.
+fn add_channels(api: &mut SdpApi<'_>, channels: &mut Vec<(ChannelId, String)>) {
+    for (label, reliable) in [("_reliable", true), ("_lossy", false)] {
+        let reliability =
+            if reliable { Reliability::Reliable } else { Reliability::MaxRetransmits { retransmits: 0 } };
+        let config =
+            ChannelConfig { label: label.into(), ordered: reliable, reliability, ..ChannelConfig::default() };
+        channels.push((api.add_channel_with_config(config), label.to_owned()));
     }
 }
 

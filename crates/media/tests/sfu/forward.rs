@@ -123,7 +123,7 @@ fn padding_leaves_no_gap() {
     world.clients[alice].sources[0].padding = 3;
     world.run(Duration::from_secs(3));
     let pictures = world.clients[bob].subscriber.only(MediaKind::Video);
-    assert!(pictures.len() > 300);
+    assert!(pictures.len() > 200);
     assert_continuous(&pictures);
     let nacks = |report: &str| report.starts_with("Nack");
     let reports = &world.clients[bob].subscriber.sent_reports;

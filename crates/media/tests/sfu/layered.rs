@@ -44,6 +44,8 @@ pub(crate) struct LayeredCamera {
     picture: u16,
     tl0: u8,
     pub(crate) key: bool,
+    /// Bytes of a packet.
+    pub(crate) len: usize,
     /// The dependency descriptors that were sent, by frame and packet.
     pub(crate) sent: HashMap<(u64, u8), Vec<u8>>,
 }
@@ -59,6 +61,7 @@ impl LayeredCamera {
             picture: 100,
             tl0: 9,
             key: true,
+            len: 300,
             sent: HashMap::new(),
         }
     }
@@ -77,7 +80,7 @@ impl LayeredCamera {
                 let mut payload = self.descriptor(&frame, starts, ends);
                 let piece =
                     Piece { number: frame.number, spatial: frame.spatial, temporal: frame.temporal, part };
-                piece.write(&mut payload);
+                piece.write(&mut payload, self.len);
                 let mut ext_vals = ExtensionValues::default();
                 if self.with_dependencies {
                     let value = self.encoder.descriptor(&frame, starts, ends);
@@ -131,14 +134,13 @@ pub(crate) struct Piece {
 }
 
 const MARK: &[u8] = b"LAYERED";
-const LEN: usize = 300;
 
 impl Piece {
-    fn write(&self, payload: &mut Vec<u8>) {
+    fn write(&self, payload: &mut Vec<u8>, len: usize) {
         payload.extend_from_slice(MARK);
         payload.extend_from_slice(&self.number.to_be_bytes());
         payload.extend_from_slice(&[self.spatial, self.temporal, self.part]);
-        payload.resize(LEN, 0x33);
+        payload.resize(len, 0x33);
     }
 
     /// Reads it back; `None` for what is something else, or was damaged.

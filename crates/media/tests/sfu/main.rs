@@ -2,12 +2,15 @@
 
 mod client;
 mod layered;
+#[path = "../bwe/link.rs"]
+#[expect(dead_code, reason = "shared with the tests of the estimator, which use more of it")]
+mod link;
 mod picture;
 mod source;
-#[expect(dead_code, reason = "shared with the tests of single modules, which look at more of it")]
 mod svc;
 mod world;
 
+mod congestion;
 mod connect;
 mod data;
 mod forward;

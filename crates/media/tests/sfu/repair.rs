@@ -108,6 +108,30 @@ fn publishers_hear_what_arrived_when() {
     assert!(feedback >= 10, "{feedback} reports in a second");
 }
 
+/// Every packet has its place in one row of numbers, whatever stream it is of.
+#[test]
+fn subscribers_tell_what_arrived() {
+    let (mut world, alice, bob) = call();
+    let now = world.now;
+    world.clients[alice].publish_microphone(now);
+    world.run(Duration::from_secs(1));
+    let before = world.clients[bob].subscriber.sent_reports.len();
+    world.run(Duration::from_secs(2));
+    let reports = &world.clients[bob].subscriber.sent_reports[before..];
+    let told = reports.iter().filter_map(|report| match report {
+        Rtcp::Twcc(feedback) => Some(feedback),
+        _ => None,
+    });
+    let told: Vec<_> = told.collect();
+    assert!(told.len() >= 20, "{} in two seconds", told.len());
+    let packets: usize = told.iter().map(|feedback| usize::from(feedback.status_count)).sum();
+    let came = world.clients[bob].subscriber.received.iter().filter(|p| p.at > now + Duration::from_secs(1));
+    let came = came.count();
+    assert!(packets.abs_diff(came) < 30, "{packets} told, {came} came");
+    let missing = told.iter().filter(|feedback| format!("{feedback:?}").contains("NotReceived"));
+    assert_eq!(missing.count(), 0, "nothing was lost, so no number is missing");
+}
+
 #[test]
 fn subscribers_hear_of_the_publishers_clock() {
     let (mut world, _, bob) = call();

@@ -24,6 +24,8 @@ pub(crate) struct Source {
     pub(crate) level: u8,
     /// Every picture is followed by this many packets of padding alone.
     pub(crate) padding: u32,
+    /// Packets of a picture, by layer.
+    pub(crate) parts: [u8; 3],
     layers: Vec<Layer>,
     /// What is sent instead of simulcast layers.
     pub(crate) layered: Option<LayeredCamera>,
@@ -65,6 +67,7 @@ impl Source {
             on: true,
             level: 20,
             padding: 0,
+            parts: [1, 2, 3],
             layers: layers.collect(),
             layered: None,
             number: 0,
@@ -111,9 +114,10 @@ impl Source {
                     layered.send(at.min(now), rtc, self.mid);
                     return;
                 }
-                for (nth, layer) in self.layers.iter_mut().enumerate() {
+                for (nth, (layer, parts)) in self.layers.iter_mut().zip(self.parts).enumerate() {
                     if layer.on {
-                        layer.send(at.min(now), rtc, self.mid, nth as u8, self.number, self.padding);
+                        let picture = (nth as u8, self.number, parts);
+                        layer.send(at.min(now), rtc, self.mid, picture, self.padding);
                     }
                     layer.timestamp = layer.timestamp.wrapping_add(90 * FRAME.as_millis() as u32);
                 }
@@ -124,10 +128,16 @@ impl Source {
 }
 
 impl Layer {
-    fn send(&mut self, at: Instant, rtc: &mut Rtc, mid: Mid, nth: u8, number: u32, padding: u32) {
+    fn send(
+        &mut self,
+        at: Instant,
+        rtc: &mut Rtc,
+        mid: Mid,
+        (nth, number, parts): (u8, u32, u8),
+        padding: u32,
+    ) {
         let mut api = rtc.direct_api();
         let stream = api.stream_tx_by_mid(mid, self.rid).expect("negotiated");
-        let parts = 1 + nth;
         for part in 0..parts {
             let picture =
                 Picture { id: self.picture, tl0: self.tl0, key: self.key, layer: nth, number, part };

@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
 use livekit_protocol as proto;
 use plenum_media::ids::{Identity, NodeId, PeerHandle, RoomId, RoomName, ShardId};
 use plenum_media::room::{Command, Effect, Limits, Moment, Room, RoomDefaults, RoomOptions, ServerFacts};
@@ -23,6 +25,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use crate::client::Client;
+use crate::link::Link;
 
 /// Time that a datagram travels.
 const DELAY: Duration = Duration::from_millis(15);
@@ -69,6 +72,8 @@ pub(crate) struct World {
     pub(crate) webhooks: Vec<proto::WebhookEvent>,
     /// Says which datagrams are lost.
     pub(crate) lose: Loss,
+    /// Links to clients that are no better than these.
+    pub(crate) links: HashMap<usize, Link>,
     server: SocketAddr,
     started: Instant,
     rng: StdRng,
@@ -107,6 +112,7 @@ impl World {
             dropped: HashMap::new(),
             webhooks: Vec::new(),
             lose: Box::new(|_| false),
+            links: HashMap::new(),
             server,
             started: now,
             rng,
@@ -135,15 +141,46 @@ impl World {
 
     /// Comes into the room.
     pub(crate) fn enter(&mut self, identity: &str) -> usize {
+        self.enter_with(identity, &[])
+    }
+
+    /// The link to a client carries that much from now on.
+    pub(crate) fn limit(&mut self, client: usize, kbps: f64) {
+        let passed = self.now - self.started;
+        self.links.entry(client).or_insert_with(|| Link::new(kbps)).set_rate(passed, kbps);
+    }
+
+    /// Comes into the room and says more in the query.
+    pub(crate) fn enter_with(&mut self, identity: &str, more: &[(&str, &str)]) -> usize {
         let index = self.clients.len();
         let peer = PeerHandle { node: NodeId(0), shard: ShardId(0), key: index as u64 + 1 };
         let video = VideoGrant { room_join: true, room: "room".into(), ..VideoGrant::default() };
         let claims = Claims { sub: identity.into(), video: Some(video), ..Claims::default() };
-        let query = BTreeMap::from([("protocol".to_owned(), "17".to_owned())]);
+        let said = [("protocol", "17")].into_iter().chain(more.iter().copied());
+        let query: BTreeMap<_, _> = said.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let has_one_connection = query.contains_key("join_request");
         let params = Box::new(authorize(&claims, &query).expect("may join"));
         self.clients.push(Client::new(self.now, identity, peer));
+        self.clients[index].has_one_connection = has_one_connection;
         self.step(Command::Join { params, peer });
         self.settle();
+        index
+    }
+
+    /// Comes into the room with one connection for both directions and waits until it stands.
+    pub(crate) fn join_with_one(&mut self, identity: &str, settings: proto::ConnectionSettings) -> usize {
+        let request = proto::JoinRequest {
+            client_info: Some(proto::ClientInfo { protocol: 17, ..Default::default() }),
+            connection_settings: Some(proto::ConnectionSettings { auto_subscribe: true, ..settings }),
+            ..Default::default()
+        };
+        let wrapped = proto::WrappedJoinRequest {
+            join_request: prost::Message::encode_to_vec(&request),
+            ..Default::default()
+        };
+        let encoded = URL_SAFE.encode(prost::Message::encode_to_vec(&wrapped));
+        let index = self.enter_with(identity, &[("join_request", &encoded)]);
+        self.until("they are active", 5, |world| world.active(index));
         index
     }
 
@@ -337,7 +374,17 @@ impl World {
     }
 
     fn fly(&mut self, datagram: Datagram) {
+        let passed = self.now - self.started;
+        let delay = match self.links.get_mut(&datagram.client) {
+            None => DELAY,
+            Some(link) if datagram.up => link.delay,
+            // IP and UDP come on top.
+            Some(link) => match link.send(passed, datagram.bytes.len() as u32 + 28) {
+                Some(arrival) => arrival - passed,
+                None => return,
+            },
+        };
         self.flown += 1;
-        self.flying.insert((self.now + DELAY, self.flown), datagram);
+        self.flying.insert((self.now + delay, self.flown), datagram);
     }
 }

@@ -82,6 +82,7 @@ fn a_layered_stream_has_layers_to_choose_from() {
         let config = config.expect("sent after the answer");
         assert_eq!(config.payload_types, [(codec, codec.payload_type())]);
         assert_eq!((config.wanted.max_layer, config.dependency), (2, Some(sdp::DEPENDENCY_EXTENSION)));
+        assert_eq!(config.transport, Some(sdp::TRANSPORT_EXTENSION));
         let settings = proto::UpdateTrackSettings {
             track_sids: vec![sid],
             quality: proto::VideoQuality::Medium as i32,
@@ -94,7 +95,7 @@ fn a_layered_stream_has_layers_to_choose_from() {
             shard::Command::SetDown { wanted, .. } => Some(*wanted),
             _ => None,
         });
-        let medium = crate::downtrack::Wanted { max_layer: 1, fps: 10, disabled: false };
+        let medium = crate::downtrack::Wanted { max_layer: 1, fps: 10, pixels: 320 * 180, disabled: false };
         assert_eq!(wanted, Some(medium));
     }
 }

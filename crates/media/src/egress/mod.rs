@@ -2,19 +2,26 @@
 //!
 //! Ours rather than str0m's because the cost of a packet must not depend on how many tracks a subscriber has.
 
+mod link;
+mod write;
+
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use crate::downtrack::{Clocks, Content, DownConfig, DownTrack, Outgoing, Target};
+use crate::bwe::Bitrate;
+use crate::downtrack::{Clocks, DownConfig, DownTrack, Wanted};
 use crate::ids::{DownKey, SourceKey};
 use crate::ingest::Source;
+use crate::pacer::{Class, PADDING_SIZE};
 use crate::ring::Packet;
 use crate::rtp::rtcp::{self, Feedback};
-use crate::rtp::{Dependency, Header, red, vp8, write_header};
+use crate::sdp::MediaKind;
 use crate::sending::{Path, SendQueue};
-use crate::srtp::{Resend, SrtpKeys, SrtpReceiver, SrtpSender};
+use crate::srtp::{SrtpKeys, SrtpReceiver, SrtpSender};
+use link::{Link, Waiting};
+use write::Outlet;
 
 /// Most tracks of one subscriber.
 pub const MAX_TRACKS: usize = 1_000;
@@ -48,6 +55,15 @@ pub enum Request {
     },
 }
 
+/// Where a track comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// Its packets.
+    pub source: &'a Source,
+    /// Its publisher speaks.
+    pub speaks: bool,
+}
+
 /// The sending side of a subscriber's connection.
 #[derive(Default)]
 pub struct Egress {
@@ -59,6 +75,9 @@ pub struct Egress {
     by_ssrc: HashMap<u32, usize>,
     /// SSRC under which somebody else sends on this connection: with the same keys no packet of ours may have it.
     reserved: Option<u32>,
+    link: Link,
+    /// Whether [`Egress::pace`] is called every [`TICK`](crate::pacer::TICK).
+    is_paced: bool,
     reports: VecDeque<(u32, Instant)>,
     /// Smoothed round trip.
     pub rtt: Option<Duration>,
@@ -71,6 +90,13 @@ impl std::fmt::Debug for Egress {
 }
 
 impl Egress {
+    /// A connection on which screens and the speaker are not paused when nothing fits, if `keep_important`.
+    pub fn new(keep_important: bool) -> Self {
+        let mut egress = Self::default();
+        egress.link.keep_important = keep_important;
+        egress
+    }
+
     /// The handshake is done.
     pub fn set_keys(&mut self, keys: &SrtpKeys, is_client: bool) {
         self.srtp = Some(keys.contexts(is_client));
@@ -106,6 +132,7 @@ impl Egress {
     pub fn remove(&mut self, key: DownKey) -> Option<(usize, SourceKey)> {
         let index = self.by_key.remove(&key)?;
         let track = self.tracks.try_remove(index)?;
+        self.link.pacer.retain(|waiting| waiting.track != index);
         self.by_ssrc.remove(&track.config.ssrc);
         if let Some((sender, _)) = &mut self.srtp {
             sender.forget(track.config.ssrc);
@@ -116,14 +143,23 @@ impl Egress {
         Some((index, track.config.source))
     }
 
-    /// The track of that name.
-    pub fn by_key(&mut self, key: DownKey) -> Option<&mut DownTrack> {
-        self.tracks.get_mut(*self.by_key.get(&key)?)
+    /// Something else is wanted of the track of that name, or nothing.
+    pub fn set_wanted(&mut self, now: Instant, key: DownKey, wanted: Wanted) {
+        let Some(index) = self.by_key.get(&key).copied() else { return };
+        let Some(track) = self.tracks.get_mut(index) else { return };
+        track.config.wanted = wanted;
+        if wanted.disabled {
+            self.stop(index);
+        }
+        self.reconsider(now);
     }
 
-    /// The track of that index.
-    pub fn track(&mut self, index: usize) -> Option<&mut DownTrack> {
-        self.tracks.get_mut(index)
+    /// The publisher has muted, or nothing is wanted: what waits must not leave any more.
+    pub fn stop(&mut self, index: usize) {
+        self.link.pacer.retain(|waiting| waiting.track != index);
+        if let Some(track) = self.tracks.get_mut(index) {
+            track.stop();
+        }
     }
 
     /// All tracks with their indices.
@@ -143,25 +179,31 @@ impl Egress {
     ) {
         let (Some((sender, _)), Some(path)) = (&mut self.srtp, self.path) else { return };
         let Some(track) = self.tracks.get_mut(index) else { return };
-        let target = Target::of(now, source, track.config.wanted);
+        let target = track.target(now, source);
+        if !self.link.pacer.is_empty() && track.begins_with(layer, target, packet) {
+            self.link.pacer.retain(|waiting| waiting.track != index);
+            track.take_back();
+        }
         let clock = |layer: usize| source.layers.get(layer).and_then(|layer| layer.clock);
         let clocks = Clocks { from: track.current().and_then(clock), to: clock(layer) };
         let Some(outgoing) = track.forward(now, layer, target, packet, clocks) else { return };
-        let sent = queue.write(path, |bytes| {
-            let start = bytes.len();
-            let header_len = write_header(bytes, &header(&track.config, &outgoing, packet));
-            let payload_len = write_payload(bytes, packet, &outgoing)?;
-            let index = outgoing.numbers.sequence;
-            sender.protect_rtp(bytes, start, header_len, index, Resend::No).ok()?;
-            Some(payload_len)
-        });
-        if let Some(payload_len) = sent {
-            track.packets = track.packets.wrapping_add(1);
-            track.octets = track.octets.wrapping_add(payload_len as u32);
+        let mut outlet = Outlet { now, sender, path, queue };
+        let size = size_of_datagram(packet);
+        if track.config.kind == MediaKind::Audio {
+            outlet.media(&mut self.link, track, packet, &outgoing);
+            self.link.pacer.spend(size);
+        } else if self.link.pacer.admit(now, Class::Video, size) {
+            outlet.media(&mut self.link, track, packet, &outgoing);
+        } else {
+            let waiting = Waiting { track: index, sequence: outgoing.numbers.sequence, class: Class::Video };
+            if self.link.pacer.hold(Class::Video, size, waiting).is_err() {
+                self.link.pacer.retain(|waiting| waiting.track != index);
+                track.stop();
+            }
         }
     }
 
-    /// Sends a packet again.
+    /// Sends a packet again that the subscriber misses; later, if the connection has no room for it now.
     pub fn repeat(
         &mut self,
         now: Instant,
@@ -169,33 +211,98 @@ impl Egress {
         sequence: u16,
         source: &Source,
         queue: &mut SendQueue,
-    ) -> bool {
-        let (Some((sender, _)), Some(path)) = (&mut self.srtp, self.path) else { return false };
-        let Some(track) = self.tracks.get_mut(index) else { return false };
-        let Some(repeat) = track.repeat(now, sequence, source) else { return false };
-        let original = header(&track.config, &repeat.outgoing, repeat.packet);
-        let sent = queue.write(path, |bytes| {
-            let start = bytes.len();
-            let (header_len, index, resend) = match repeat.rtx {
-                // Without RTX the very same bytes go out again: same index, same content.
-                None => (write_header(bytes, &original), repeat.outgoing.numbers.sequence, Resend::Identical),
-                Some(rtx) => {
-                    let header = Header {
-                        payload_type: rtx.payload_type,
-                        sequence: rtx.sequence as u16,
-                        ssrc: rtx.ssrc,
-                        ..original
-                    };
-                    let header_len = write_header(bytes, &header);
-                    // RFC 4588 §4: the original number comes first.
-                    bytes.extend_from_slice(&original.sequence.to_be_bytes());
-                    (header_len, rtx.sequence, Resend::No)
+    ) {
+        let (Some((sender, _)), Some(path)) = (&mut self.srtp, self.path) else { return };
+        let Some(track) = self.tracks.get_mut(index) else { return };
+        let Some(sequence) = track.missed(now, sequence) else { return };
+        let Some((packet, _)) = track.packet(sequence, source) else { return };
+        if self.link.is_congested() && !track.is_needed(sequence) {
+            return;
+        }
+        let size = size_of_datagram(packet);
+        let is_sound = track.config.kind == MediaKind::Audio;
+        if !is_sound && !self.link.pacer.admit(now, Class::Repeat, size) {
+            let waiting = Waiting { track: index, sequence, class: Class::Repeat };
+            // If there is no room for it in the queue either, the subscriber asks again.
+            let _ = self.link.pacer.hold(Class::Repeat, size, waiting);
+            return;
+        }
+        if is_sound {
+            self.link.pacer.spend(size);
+        }
+        if let Some(repeat) = track.repeat(sequence, source) {
+            Outlet { now, sender, path, queue }.repeat(&mut self.link, &track.config, &repeat);
+        }
+    }
+
+    /// Sends what has waited long enough, and what a probe needs to have its rate.
+    pub fn pace<'a>(
+        &mut self,
+        now: Instant,
+        origin: impl Fn(SourceKey) -> Option<Origin<'a>>,
+        queue: &mut SendQueue,
+    ) {
+        let (Some((sender, _)), Some(path)) = (&mut self.srtp, self.path) else { return };
+        let mut outlet = Outlet { now, sender, path, queue };
+        while let Some(waiting) = self.link.pacer.next(now) {
+            let Some(track) = self.tracks.get_mut(waiting.track) else { continue };
+            let Some(Origin { source, .. }) = origin(track.config.source) else { continue };
+            match waiting.class {
+                Class::Video => {
+                    if let Some((packet, outgoing)) = track.packet(waiting.sequence, source) {
+                        outlet.media(&mut self.link, track, packet, &outgoing);
+                    }
                 }
-            };
-            write_payload(bytes, repeat.packet, &repeat.outgoing)?;
-            sender.protect_rtp(bytes, start, header_len, index, resend).ok()
-        });
-        sent.is_some()
+                Class::Repeat => {
+                    if let Some(repeat) = track.repeat(waiting.sequence, source) {
+                        outlet.repeat(&mut self.link, &track.config, &repeat);
+                    }
+                }
+            }
+        }
+        let mut nth = 0;
+        while self.link.pacer.wants_padding(now) {
+            let Some(len) = pad(&mut outlet, &mut self.link, &mut self.tracks, nth, &origin) else { break };
+            self.link.pacer.spend(len);
+            nth += 1;
+        }
+    }
+
+    /// Whether [`Egress::pace`] is to be called from now on; said once.
+    pub fn starts_pacing(&mut self) -> bool {
+        let needs = self.link.pacer.needs_tick();
+        needs && !std::mem::replace(&mut self.is_paced, true)
+    }
+
+    /// Whether [`Egress::pace`] needs not be called any more; said once.
+    pub fn ends_pacing(&mut self) -> bool {
+        self.is_paced = self.link.pacer.needs_tick();
+        !self.is_paced
+    }
+
+    /// Something else is wanted of some track.
+    pub fn reconsider(&mut self, now: Instant) {
+        self.link.reconsider(now);
+    }
+
+    /// Gives out layers to the tracks if that is due. Tells `news` of the tracks that are paused now, and of those that go
+    /// on. Returns whether anything may have changed.
+    pub fn allocate<'a>(
+        &mut self,
+        now: Instant,
+        origin: impl Fn(SourceKey) -> Option<Origin<'a>>,
+        mut news: impl FnMut(SourceKey, bool),
+    ) -> bool {
+        if !self.link.is_due(now) {
+            return false;
+        }
+        self.link.allocate(now, &mut self.tracks, &origin);
+        for (_, track) in &mut self.tracks {
+            if let Some(paused) = track.news(now) {
+                news(track.config.source, paused);
+            }
+        }
+        true
     }
 
     /// Opens a report of the subscriber. Returns what it asks for; nothing if it is not authentic.
@@ -237,7 +344,9 @@ impl Egress {
                         sequence,
                     }));
                 }
-                Feedback::Arrivals(_) | Feedback::Bandwidth(_) | Feedback::Goodbye => {}
+                Feedback::Arrivals(feedback) => self.link.handle_arrivals(now, &feedback),
+                Feedback::Bandwidth(rate) => self.link.handle_bandwidth(now, Bitrate::bps(rate)),
+                Feedback::Goodbye => {}
             }
         }
         Some(requests)
@@ -287,6 +396,37 @@ impl Egress {
     }
 }
 
+/// What a packet of this payload takes on the way, more or less: IP, UDP, RTP with extensions, tag.
+fn size_of_datagram(packet: &Packet) -> u32 {
+    packet.payload.len() as u32 + 68
+}
+
+/// Sends a packet only for the sake of its size: the `nth` packet before the last one again, which may even be missed, or
+/// padding. Returns its size.
+fn pad<'a>(
+    outlet: &mut Outlet<'_>,
+    link: &mut Link,
+    tracks: &mut Slab<DownTrack>,
+    nth: u64,
+    origin: &impl Fn(SourceKey) -> Option<Origin<'a>>,
+) -> Option<u32> {
+    let may = |track: &DownTrack| track.config.rtx.is_some() && track.config.transport.is_some();
+    let is_sent = |track: &DownTrack| may(track) && track.current().is_some();
+    let found = tracks.iter().find(|(_, track)| is_sent(track));
+    let (index, _) = found.or_else(|| tracks.iter().find(|(_, track)| may(track)))?;
+    let track = tracks.get_mut(index)?;
+    if let (Some(sequence), Some(Origin { source, .. })) = (track.recent(nth), origin(track.config.source))
+        && let Some((packet, _)) = track.packet(sequence, source)
+        && size_of_datagram(packet) >= PADDING_SIZE
+        && let size = size_of_datagram(packet)
+        && let Some(repeat) = track.repeat(sequence, source)
+    {
+        return outlet.repeat(link, &track.config, &repeat).then_some(size);
+    }
+    let rtx = track.next_rtx()?;
+    outlet.padding(link, &track.config, rtx).then_some(PADDING_SIZE)
+}
+
 /// Whether a track is sent or repeated under this SSRC.
 fn is_of(config: &DownConfig, ssrc: u32) -> bool {
     config.ssrc == ssrc || config.rtx.is_some_and(|(rtx, _)| rtx == ssrc)
@@ -302,37 +442,4 @@ fn flush(compound: &mut Vec<u8>, sender: &mut SrtpSender, path: Path, queue: &mu
         sender.protect_rtcp(bytes, start).ok()
     });
     compound.clear();
-}
-
-fn header<'a>(config: &'a DownConfig, outgoing: &Outgoing, packet: &'a Packet) -> Header<'a> {
-    let descriptor = packet.dependency().filter(|_| outgoing.content != Content::Nothing);
-    let dependency = descriptor.zip(outgoing.numbers.frame_number).zip(config.dependency);
-    Header {
-        payload_type: outgoing.payload_type,
-        marker: outgoing.marker,
-        sequence: outgoing.numbers.sequence as u16,
-        timestamp: outgoing.numbers.timestamp,
-        ssrc: config.ssrc,
-        mid: config.mid.as_ref().map(|(id, mid)| (*id, mid.as_str())),
-        dependency: dependency.map(|((descriptor, frame_number), id)| Dependency {
-            id,
-            descriptor,
-            frame_number,
-            mask: outgoing.mask,
-        }),
-    }
-}
-
-/// Appends the payload as the subscriber is to see it and returns its length.
-fn write_payload(to: &mut Vec<u8>, packet: &Packet, outgoing: &Outgoing) -> Option<usize> {
-    let start = to.len();
-    match (outgoing.content, packet.vp8(), outgoing.numbers.vp8) {
-        (Content::Nothing, ..) => {}
-        (Content::Primary, ..) => to.extend_from_slice(red::primary(&packet.payload)?),
-        (Content::Whole, Some(descriptor), Some(patch)) => {
-            vp8::write_rewritten(to, &packet.payload, descriptor, patch);
-        }
-        (Content::Whole, ..) => to.extend_from_slice(&packet.payload),
-    }
-    Some(to.len() - start)
 }
