@@ -22,6 +22,25 @@ impl Service {
             Self::Sip => "SIP",
         }
     }
+
+    fn methods(self) -> &'static [&'static str] {
+        match self {
+            Self::Egress => &EGRESS,
+            Self::Ingress => &INGRESS,
+            Self::Sip => &SIP,
+        }
+    }
+
+    fn admits(self, claims: &Claims, method: &str) -> bool {
+        let video = |has: fn(&VideoGrant) -> bool| claims.video.as_ref().is_some_and(has);
+        let SipGrant { admin, call } = claims.sip.unwrap_or_default();
+        match self {
+            Self::Egress => video(|video| video.room_record),
+            Self::Ingress => video(|video| video.ingress_admin),
+            Self::Sip if SIP_CALLS.contains(&method) => call,
+            Self::Sip => admin,
+        }
+    }
 }
 
 /// Calls that need the right to call, and not to manage.
@@ -63,18 +82,13 @@ const SIP: [&str; 17] = [
 
 pub(super) fn answer(call: &Call, service: Service) -> Answer {
     let method = call.method.as_str();
-    let (methods, allowed, name): (&[&str], fn(&Claims, &str) -> bool, &str) = match service {
-        Service::Egress => (&EGRESS, |claims, _| video(claims, |video| video.room_record), "egress"),
-        Service::Ingress => (&INGRESS, |claims, _| video(claims, |video| video.ingress_admin), "ingress"),
-        Service::Sip => (&SIP, may_use_sip, "sip"),
-    };
-    if !methods.contains(&method) {
+    if !service.methods().contains(&method) {
         return Err(no_method());
     }
-    if !allowed(&call.claims()?, method) {
+    if !service.admits(&call.claims()?, method) {
         return Err(error("unauthenticated", StatusCode::UNAUTHORIZED, "permissions denied"));
     }
-    Err(not_connected(name))
+    Err(not_connected(&service.name().to_lowercase()))
 }
 
 /// What a room that is to be recorded from its beginning is answered.
@@ -86,13 +100,4 @@ fn not_connected(name: &str) -> TwirpError {
     // LiveKit's words; its callers look for them.
     let message = format!("{name} not connected (redis required)");
     error("internal", StatusCode::INTERNAL_SERVER_ERROR, message)
-}
-
-fn video(claims: &Claims, has: impl Fn(&VideoGrant) -> bool) -> bool {
-    claims.video.as_ref().is_some_and(has)
-}
-
-fn may_use_sip(claims: &Claims, method: &str) -> bool {
-    let SipGrant { admin, call } = claims.sip.unwrap_or_default();
-    if SIP_CALLS.contains(&method) { call } else { admin }
 }

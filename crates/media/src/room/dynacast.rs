@@ -106,7 +106,7 @@ impl Room {
     }
 
     fn demand_for(&self, source: SourceKey) -> Demand {
-        let Some((_, track)) = self.track_of(source) else { return None };
+        let (_, track) = self.track_of(source)?;
         self.participants.values().filter_map(|own| demand_of(own, track)).max()
     }
 

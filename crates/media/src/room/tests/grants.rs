@@ -17,7 +17,9 @@ type Deeds = BTreeSet<&'static str>;
 const USUAL: &str = "camera microphone screen unnamed data named seen receive";
 
 /// A grant, and what its bearer can do.
-const TABLE: &[(&str, fn(&mut VideoGrant), &str)] = &[
+type Row = (&'static str, fn(&mut VideoGrant), &'static str);
+
+const TABLE: &[Row] = &[
     ("nothing said", |_| {}, USUAL),
     ("canPublish: true", |g| g.can_publish = Some(true), USUAL),
     ("canPublish: false", |g| g.can_publish = Some(false), "seen receive"),
