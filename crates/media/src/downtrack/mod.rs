@@ -25,6 +25,8 @@ use crate::sdp::{Codec, MediaKind};
 /// How often a subscriber that waits for a key frame asks again; the publisher's throttle comes on top.
 const KEYFRAME_RETRY: Duration = Duration::from_millis(200);
 
+/// Packets of sound that can be repeated: what is missed for more than a second is not heard any more.
+const AUDIO_HISTORY: usize = 64;
 /// A track that gets nothing for this long is said to be paused: where there is room, a probe or two find it earlier.
 const PAUSED_AFTER: Duration = Duration::from_millis(600);
 
@@ -183,7 +185,7 @@ impl DownTrack {
     /// A track of which nothing was sent yet.
     pub fn new(config: DownConfig) -> Self {
         let capacity = match config.kind {
-            MediaKind::Audio => crate::ring::AUDIO_PACKETS,
+            MediaKind::Audio => AUDIO_HISTORY,
             MediaKind::Video => crate::ring::VIDEO_PACKETS,
         };
         Self {
