@@ -90,6 +90,41 @@ for (const connections of ['one connection', 'two connections']) {
     await leave(alice, bob);
   });
 
+  test(`a line that is said to be narrow carries a small picture, ${connections}`, async () => {
+    const [alice, bob] = [await join('narrow', 'alice'), await join('narrow', 'bob')];
+    const height = async () => (await bob.evaluate(() => window.incoming())).alice?.camera?.height;
+    await until('bob sees the largest picture', async () => (await height()) === 360);
+    await bob.evaluate(() => room.simulateScenario('subscriber-bandwidth', 200_000));
+    await until('bob sees a small one', async () => (await height()) < 360);
+    await bob.evaluate(() => room.simulateScenario('subscriber-bandwidth', 0));
+    await until('and the largest again', async () => (await height()) === 360);
+    await leave(alice, bob);
+  });
+
+  const protocols = (tab) =>
+    tab.evaluate(async () => {
+      const used = [];
+      for (const transport of [room.engine.pcManager.publisher, room.engine.pcManager.subscriber].filter(Boolean)) {
+        const report = await transport.getStats();
+        for (const stat of report.values()) {
+          if (stat.type === 'candidate-pair' && stat.nominated) used.push(report.get(stat.remoteCandidateId).protocol);
+        }
+      }
+      return [...new Set(used)];
+    });
+
+  test(`a client that asks for TCP gets it, ${connections}`, async () => {
+    const [alice, bob] = [await join(connections, 'alice'), await join(connections, 'bob')];
+    await sees(bob, 'alice');
+    assert.deepEqual(await protocols(alice), ['udp']);
+    await alice.evaluate(() => room.simulateScenario('force-tcp'));
+    await until('alice is back', () => alice.evaluate(() => window.events.some(({ kind }) => kind === 'reconnected')));
+    await sees(bob, 'alice');
+    await sees(alice, 'bob');
+    assert.deepEqual(await protocols(alice), ['tcp']);
+    await leave(alice, bob);
+  });
+
   test(`a client without UDP sees and is seen over TCP, ${connections}`, async () => {
     const tcpOnly = () => {
       const set = RTCPeerConnection.prototype.setRemoteDescription;
@@ -101,17 +136,7 @@ for (const connections of ['one connection', 'two connections']) {
     const [alice, bob] = [await join('tcp', 'alice', tcpOnly), await join('tcp', 'bob')];
     await sees(bob, 'alice');
     await sees(alice, 'bob');
-    const protocols = await alice.evaluate(async () => {
-      const used = [];
-      for (const transport of [room.engine.pcManager.publisher, room.engine.pcManager.subscriber].filter(Boolean)) {
-        const report = await transport.getStats();
-        for (const stat of report.values()) {
-          if (stat.type === 'candidate-pair' && stat.nominated) used.push(report.get(stat.remoteCandidateId).protocol);
-        }
-      }
-      return [...new Set(used)];
-    });
-    assert.deepEqual(protocols, ['tcp']);
+    assert.deepEqual(await protocols(alice), ['tcp']);
     await leave(alice, bob);
   });
 }

@@ -50,6 +50,8 @@ pub(super) struct Link {
     allocate_at: Option<Instant>,
     /// What was there when layers were given out last.
     available: Bitrate,
+    /// A bound that does not come from the connection.
+    pub(super) limit: Option<Bitrate>,
     /// Whether pictures of a screen or of the speaker stay when nothing fits.
     pub(super) keep_important: bool,
 }
@@ -65,6 +67,7 @@ impl Default for Link {
             demands: Vec::new(),
             demanding: Vec::new(),
             allocate_at: None,
+            limit: None,
             keep_important: false,
         }
     }
@@ -146,14 +149,15 @@ impl Link {
             }
         }
         let is_controlled = self.bwe.is_controlled(now, is_numbered);
-        self.available = if is_controlled { self.bwe.available() } else { MAX_ESTIMATE };
+        let limit = self.limit.unwrap_or(MAX_ESTIMATE);
+        self.available = if is_controlled { self.bwe.available() } else { MAX_ESTIMATE }.min(limit);
         self.pacer.set_estimate(if is_controlled { self.bwe.estimate() } else { MAX_ESTIMATE });
         let pausing = match self.keep_important {
             _ if !self.bwe.is_settled(now, SETTLED) => Pausing::Nothing,
             true => Pausing::Unimportant,
             false => Pausing::All,
         };
-        let lasting = if is_controlled { self.bwe.lasting() } else { MAX_ESTIMATE };
+        let lasting = if is_controlled { self.bwe.lasting() } else { MAX_ESTIMATE }.min(limit);
         let allocation = self.allocator.allocate(&self.demands, self.available, lasting, pausing);
         for (index, target) in self.demanding.iter().zip(self.allocator.targets()) {
             if let Some(track) = tracks.get_mut(*index)
@@ -163,7 +167,10 @@ impl Link {
                 track.stop();
             }
         }
-        if is_controlled && let Some(probe) = self.bwe.poll_probe(now, allocation.probe_goal) {
+        // Beyond the limit there is nothing to find out.
+        if is_controlled
+            && allocation.probe_goal.is_none_or(|goal| goal <= limit)
+            && let Some(probe) = self.bwe.poll_probe(now, allocation.probe_goal) {
             self.pacer.start_probe(now, probe);
         }
     }

@@ -280,6 +280,12 @@ impl Egress {
         !self.is_paced
     }
 
+    /// Pictures get no more than that, whatever the connection carries; no limit for `None`.
+    pub fn limit(&mut self, now: Instant, rate: Option<Bitrate>) {
+        self.link.limit = rate;
+        self.reconsider(now);
+    }
+
     /// Something else is wanted of some track.
     pub fn reconsider(&mut self, now: Instant) {
         self.link.reconsider(now);

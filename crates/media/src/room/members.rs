@@ -61,7 +61,8 @@ impl Room {
         }
         self.remove(moment, &identity, DisconnectReason::DuplicateIdentity, Some(Action::Disconnect));
         let opening = std::mem::take(&mut params.opening);
-        let participant = new_participant(moment, params, peer);
+        let mut participant = new_participant(moment, params, peer);
+        participant.without_udp = self.without_udp.contains(&identity);
         // An only connection needs to know the client's payload types: it is made at the first offer.
         if !participant.has_one_connection() {
             let publisher = participant.publisher.credentials.clone();
@@ -395,6 +396,7 @@ fn new_participant(moment: &mut Moment<'_>, params: JoinParams, peer: PeerHandle
         connect_by: Some(moment.now + CONNECT_TIMEOUT),
         gone_at: None,
         heard_at: moment.now,
+        without_udp: false,
         simulated: Simulated::default(),
         refresh_at: moment.now + REFRESH_INTERVAL,
         level: 0.0,

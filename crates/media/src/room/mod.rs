@@ -188,6 +188,8 @@ pub struct Room {
     was_used: bool,
     counts_due: Option<Instant>,
     departed: Departed,
+    /// Who is to be reached over TCP only (a test hook of clients).
+    without_udp: BTreeSet<Identity>,
     /// Calls of the server API that a participant has yet to answer.
     rpcs: BTreeMap<String, rpc::Waiting>,
     dispatches: Vec<proto::AgentDispatch>,
@@ -241,6 +243,7 @@ impl Room {
             was_used: false,
             counts_due: None,
             departed: Departed::default(),
+            without_udp: BTreeSet::new(),
             rpcs: BTreeMap::new(),
             dispatches: Vec::new(),
             closed: false,

@@ -92,7 +92,7 @@ impl Room {
             &session,
             &AnswerPlan {
                 credentials: &side.credentials,
-                endpoint: &self.facts.endpoint,
+                endpoint: &participant.endpoint(&self.facts.endpoint),
                 session_id: side.session_id,
                 media: &plans,
             },

@@ -1,5 +1,6 @@
 //! A participant as the room sees it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use proto::{ParticipantInfo, ParticipantPermission, TrackInfo};
 use super::dynacast::Demanded;
 use super::simulate::Simulated;
 use crate::ids::{DownKey, IceCredentials, Identity, PeerHandle, SourceKey};
-use crate::sdp::{Codec, DownLine, MediaKind, PayloadTypes, Session};
+use crate::sdp::{Codec, DownLine, LocalEndpoint, MediaKind, PayloadTypes, Session};
 use crate::signalling::{JoinParams, is_dependent};
 use crate::transport::UpMedia;
 
@@ -39,6 +40,8 @@ pub(super) struct Participant {
     pub(super) gone_at: Option<Instant>,
     /// The last signal message from there.
     pub(super) heard_at: Instant,
+    /// It is told of our addresses for TCP only.
+    pub(super) without_udp: bool,
     /// What a test client has asked for.
     pub(super) simulated: Simulated,
     /// A fresh token is due.
@@ -332,6 +335,15 @@ impl Participant {
     pub(super) fn receives(&self, track: &str) -> bool {
         let side = &self.subscriber;
         side.subscriptions.contains_key(track) || side.waiting.iter().any(|(_, sid)| sid == track)
+    }
+
+    /// Where it may reach us.
+    pub(super) fn endpoint<'a>(&self, all: &'a LocalEndpoint) -> Cow<'a, LocalEndpoint> {
+        if self.without_udp && !all.tcp.is_empty() {
+            Cow::Owned(LocalEndpoint { udp: Vec::new(), ..all.clone() })
+        } else {
+            Cow::Borrowed(all)
+        }
     }
 
     /// Whether one connection serves both directions.

@@ -9,7 +9,9 @@ use proto::signal_response::Message as Response;
 use proto::simulate_scenario::Scenario;
 
 use super::{Moment, Room};
+use crate::bwe::Bitrate;
 use crate::ids::Identity;
+use crate::shard;
 
 /// Longest speech that is simulated.
 const SPEECH_MAX_S: i32 = 60;
@@ -17,6 +19,8 @@ const SPEECH_MAX_S: i32 = 60;
 const SPEECH_LEVEL: f32 = 0.9;
 /// A broken resume is waited for so long (LiveKit's value).
 const RESUME_WITHIN: Duration = Duration::from_secs(10);
+/// Most participants that are to do without UDP.
+const WITHOUT_UDP_MAX: usize = 100;
 /// A client tries again within one attempt, so it has to fail this often (LiveKit's value).
 const CLOSED_AT_ONCE: u8 = 3;
 
@@ -82,7 +86,21 @@ impl Room {
             Some(Scenario::DisconnectSignalOnResumeNoMessages(_)) => {
                 participant.simulated.on_resume = Some((OnResume::CloseAtOnce, CLOSED_AT_ONCE, until));
             }
-            Some(Scenario::SwitchCandidateProtocol(_) | Scenario::SubscriberBandwidth(_)) | None => {}
+            Some(Scenario::SubscriberBandwidth(bits)) => {
+                let rate = u64::try_from(bits).ok().filter(|bits| *bits > 0).map(Bitrate::bps);
+                let peer = participant.peer;
+                self.tell_shard(peer, shard::Command::LimitDown { peer, rate });
+            }
+            // For sessions from now on; the client begins one.
+            Some(Scenario::SwitchCandidateProtocol(protocol)) => {
+                let is_udp = protocol == proto::CandidateProtocol::Udp as i32;
+                if is_udp {
+                    self.without_udp.remove(identity);
+                } else if self.without_udp.len() < WITHOUT_UDP_MAX {
+                    self.without_udp.insert(identity.clone());
+                }
+            }
+            None => {}
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bwe::Bitrate;
 use crate::downtrack::{DownConfig, Wanted};
 use crate::ids::{DownKey, IceCredentials, PeerHandle, RoomId, SourceKey};
 use crate::sdp::PayloadTypes;
@@ -125,6 +126,13 @@ pub enum Command {
         key: DownKey,
         /// What is wanted of it now.
         wanted: Wanted,
+    },
+    /// Send somebody no more pictures than that, whatever their connection carries (a test hook of clients).
+    LimitDown {
+        /// Whom.
+        peer: PeerHandle,
+        /// No limit when absent.
+        rate: Option<Bitrate>,
     },
     /// Send a data message.
     SendData {

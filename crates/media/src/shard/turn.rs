@@ -37,7 +37,8 @@ impl Shard {
             | Command::AddSource { peer, .. }
             | Command::AddDown { peer, .. }
             | Command::RemoveDown { peer, .. }
-            | Command::SetDown { peer, .. } => match self.by_handle.get(peer) {
+            | Command::SetDown { peer, .. }
+            | Command::LimitDown { peer, .. } => match self.by_handle.get(peer) {
                 Some(index) => Some(*index),
                 // Already lost; the room will hear of it.
                 None => return,
@@ -81,6 +82,10 @@ impl Shard {
                 self.peers[index].egress.set_wanted(now, key, wanted);
                 self.allocate(now, index);
                 self.ask_for_keyframes(now, index);
+            }
+            (Command::LimitDown { rate, .. }, Some(index)) => {
+                self.peers[index].egress.limit(now, rate);
+                self.allocate(now, index);
             }
             (Command::SendData { peers, reliable, payload }, _) => {
                 for handle in peers {
