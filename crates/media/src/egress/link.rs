@@ -170,7 +170,8 @@ impl Link {
         // Beyond the limit there is nothing to find out.
         if is_controlled
             && allocation.probe_goal.is_none_or(|goal| goal <= limit)
-            && let Some(probe) = self.bwe.poll_probe(now, allocation.probe_goal) {
+            && let Some(probe) = self.bwe.poll_probe(now, allocation.probe_goal)
+        {
             self.pacer.start_probe(now, probe);
         }
     }

@@ -174,8 +174,7 @@ impl Room {
             let endpoint = participant.endpoint(&self.facts.endpoint);
             let side = &participant.subscriber;
             let lines: Vec<DownLine> = side.lines.iter().map(|line| line.sdp.clone()).collect();
-            let sdp =
-                write_offer(&side.credentials, &endpoint, side.session_id, side.version, &lines);
+            let sdp = write_offer(&side.credentials, &endpoint, side.session_id, side.version, &lines);
             let offer = proto::SessionDescription { r#type: "offer".into(), sdp, id, mid_to_track_id };
             self.send(peer, Response::Offer(offer));
         }
