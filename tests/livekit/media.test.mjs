@@ -6,7 +6,7 @@ import { createServer } from 'node:http';
 import { after, before, test } from 'node:test';
 import { DisconnectReason, LeaveRequest_Action, RoomAgentDispatch, RoomConfiguration } from '@livekit/protocol';
 import { AccessToken, AgentDispatchClient, RoomServiceClient, WebhookReceiver } from 'livekit-server-sdk';
-import { PLENUM, freePorts, launchMedia } from '../peers/launch.mjs';
+import { PLENUM, STOCK_LIVEKIT, freePorts, launchMedia } from '../peers/launch.mjs';
 import { KEY, SECRET } from './support/server.mjs';
 import { SignalClient } from './support/signal.mjs';
 
@@ -249,4 +249,16 @@ test('what is wrong with a start is said by its key', async () => {
   const taken = new URL(server.http).port;
   assert.match(start(['--dev', '--port', taken]), /key: port/);
   assert.match(start(['--dev', '--port', String(port), '--rtc.tcp_port', taken]), /rtc\.tcp_port/);
+});
+
+test('every key of livekit-server is read, or refused with what to do instead', { skip: !STOCK_LIVEKIT && !process.env.CI && 'not installed' }, () => {
+  const run = (program, args) => spawnSync(program, args, { env: { PATH: process.env.PATH }, encoding: 'utf8', timeout: 10_000 });
+  const keys = [...run(STOCK_LIVEKIT, ['help-verbose']).stdout.matchAll(/^\s+--([a-z_]+(?:\.[a-z_0-9]+)*) /gm)].map(([, key]) => key);
+  assert.ok(keys.length > 100 && keys.includes('rtc.tcp_port') && keys.includes('room.auto_create'), keys.join(' '));
+  for (const key of keys.filter((key) => /[._]/.test(key))) {
+    // Without an API key no start goes on; what is wrong before that is said first.
+    const body = key.split('.').reduceRight((value, name) => `{${name}: ${value}}`, '1');
+    const { stderr } = run(PLENUM, ['media', '--config-body', body]);
+    assert.match(stderr, new RegExp(`no API key is set|is not supported; |${key.split('.')[0]}.*(invalid type|wrong type)`), key);
+  }
 });
