@@ -19,8 +19,10 @@ const PATIENCE: Duration = Duration::from_millis(1_000);
 const AFTER_SUCCESS: Duration = Duration::from_millis(100);
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
 const AFTER_FAILURES: Duration = Duration::from_secs(4);
-/// Reached if this share of what was asked for arrives.
-const REACHED: f64 = 0.85;
+/// … and after one that says nothing, because it did not leave as it should: a busy machine is not a slow link.
+const AFTER_NOTHING: Duration = Duration::from_millis(400);
+/// The link is the limit where less than this share of what left arrives in the same time.
+const CARRIED: f64 = 0.9;
 
 /// A burst to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,15 +135,25 @@ impl ProbeController {
             return None;
         }
         self.running = None;
-        let rate = running.measure();
-        match rate {
-            Some(rate) if rate >= running.probe.rate.times(REACHED) => {
+        match running.measure() {
+            Outcome::Carried(rate) => {
                 self.failures = 0;
                 self.not_before = Some(now + AFTER_SUCCESS);
+                Some(rate)
             }
-            _ => self.fail(now),
+            Outcome::Limited(rate) => {
+                self.fail(now);
+                Some(rate)
+            }
+            Outcome::Lost => {
+                self.fail(now);
+                None
+            }
+            Outcome::Nothing => {
+                self.not_before = Some(now + AFTER_NOTHING);
+                None
+            }
         }
-        rate
     }
 
     /// What was sent turned out to be too much: leave the link alone for a while.
@@ -157,22 +169,41 @@ impl ProbeController {
     }
 }
 
+/// What a probe has shown.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Outcome {
+    /// It arrived as fast as it left.
+    Carried(Bitrate),
+    /// It arrived, but no faster than this.
+    Limited(Bitrate),
+    /// Too much of it did not arrive.
+    Lost,
+    /// Too few packets, or all at once.
+    Nothing,
+}
+
 impl Running {
-    fn measure(&self) -> Option<Bitrate> {
-        let (first, last) = (self.seen.first?, self.seen.last?);
-        if f64::from(self.seen.packets) < f64::from(self.sent) * FEWEST_ARRIVED || self.seen.packets < 4 {
-            return None;
+    fn measure(&self) -> Outcome {
+        if f64::from(self.seen.packets) < f64::from(self.sent) * FEWEST_ARRIVED {
+            return Outcome::Lost;
         }
+        let times = self.seen.first.zip(self.seen.last).zip(self.sent_first.zip(self.sent_last));
+        let Some(((first, last), (sent_first, sent_last))) = times else { return Outcome::Nothing };
         let arrived_within = last.1.saturating_sub(first.1);
-        let sent_within = self.sent_last?.saturating_duration_since(self.sent_first?);
-        if arrived_within < Duration::from_millis(2) || sent_within < Duration::from_millis(2) {
-            return None;
+        let sent_within = sent_last.saturating_duration_since(sent_first);
+        let shortest = Duration::from_millis(2);
+        if self.seen.packets < 4 || arrived_within < shortest || sent_within < shortest {
+            return Outcome::Nothing;
         }
         // The first packet opens the interval of arrivals, the last one closes that of departures.
         let arrived = Bitrate::of(self.seen.bytes - u64::from(first.2), arrived_within);
         let sent = Bitrate::of(self.seen.bytes - u64::from(last.2), sent_within);
-        // Less arrives than was sent: that is the link, and it is used up to a small margin.
         let rate = arrived.min(sent);
-        Some(if arrived < sent.times(0.9) { rate.times(0.95) } else { rate })
+        if arrived < sent.times(CARRIED) {
+            // Less arrives than was sent: that is the link, and it is used up to a small margin.
+            Outcome::Limited(rate.times(0.95))
+        } else {
+            Outcome::Carried(rate)
+        }
     }
 }
