@@ -8,15 +8,17 @@ use super::sent::PacketResult;
 /// Length of a probe.
 const LENGTH: Duration = Duration::from_millis(30);
 /// Bytes of a probe at least: fewer packets measure the clock, not the link.
-const FEWEST_BYTES: f64 = 1_500.0;
+const FEWEST_BYTES: f64 = 2_500.0;
 /// Packets that must have arrived, as a share of those that were sent.
 const FEWEST_ARRIVED: f64 = 0.8;
 /// A probe asks for this many times what is known at most, so that a small link is not flooded.
 const LARGEST_STEP: f64 = 6.0;
 /// The result of a probe is waited for this long.
 const PATIENCE: Duration = Duration::from_millis(1_000);
-/// Time between probes: after one that found enough, and, doubling, after those that did not.
+/// Time between probes: after one that found enough, after the first that did not (a single one may have been unlucky), and
+/// after more of these.
 const AFTER_SUCCESS: Duration = Duration::from_millis(100);
+const AFTER_FIRST_FAILURE: Duration = Duration::from_millis(700);
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
 const AFTER_FAILURES: Duration = Duration::from_secs(4);
 /// … and after one that says nothing, because it did not leave as it should: a busy machine is not a slow link.
@@ -165,7 +167,12 @@ impl ProbeController {
 
     fn fail(&mut self, now: Instant) {
         self.failures = self.failures.saturating_add(1);
-        self.not_before = Some(now + if self.failures > 1 { AFTER_FAILURES } else { AFTER_FAILURE });
+        let rest = match self.failures {
+            0 | 1 => AFTER_FIRST_FAILURE,
+            2 => AFTER_FAILURE,
+            _ => AFTER_FAILURES,
+        };
+        self.not_before = Some(now + rest);
     }
 }
 
