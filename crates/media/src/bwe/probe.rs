@@ -214,3 +214,56 @@ impl Running {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ESTIMATE: Bitrate = Bitrate::kbps(300);
+    const GOAL: Bitrate = Bitrate::kbps(600);
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// Sends a probe of `packets` that leave every 8 ms and arrive every `spacing`; returns what it showed.
+    fn probe(
+        controller: &mut ProbeController,
+        now: Instant,
+        packets: u32,
+        spacing: Duration,
+    ) -> Option<Bitrate> {
+        let probe = controller.poll(now, ESTIMATE, GOAL).expect("it is time");
+        for nth in 0..packets {
+            let sent = now + ms(8) * nth;
+            controller.sent(sent, probe.id);
+            let arrived = Some(ms(1_000) + spacing * nth);
+            controller.observe(&PacketResult {
+                sent,
+                size: 600,
+                probe: Some(probe.id),
+                arrived,
+                was_lost: false,
+            });
+        }
+        controller.result(now + ms(100), now + ms(90))
+    }
+
+    #[test]
+    fn too_few_packets_say_nothing_and_a_slow_link_is_left_alone_for_longer() {
+        let start = Instant::now();
+        let mut controller = ProbeController::default();
+        assert_eq!(probe(&mut controller, start, 2, ms(8)), None);
+        assert!(controller.poll(start + ms(400), ESTIMATE, GOAL).is_none());
+        let second = start + ms(501);
+        let found = probe(&mut controller, second, 6, ms(16)).expect("half as fast as it left");
+        assert!((270_000..300_000).contains(&found.as_bps()), "{found:?}");
+        assert!(controller.poll(second + ms(700), ESTIMATE, GOAL).is_none());
+        let third = second + ms(801);
+        assert!(probe(&mut controller, third, 6, ms(16)).is_some());
+        assert!(controller.poll(third + ms(2_000), ESTIMATE, GOAL).is_none(), "twice is no bad luck");
+        let fourth = third + ms(2_101);
+        assert_eq!(probe(&mut controller, fourth, 6, ms(8)), Some(Bitrate::kbps(600)));
+        assert!(controller.poll(fourth + ms(201), ESTIMATE, GOAL).is_some(), "it went well");
+    }
+}
