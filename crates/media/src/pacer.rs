@@ -167,6 +167,11 @@ impl<T> Pacer<T> {
         self.probe.map(|running| running.probe.id)
     }
 
+    /// Bytes of the probe that packets belong to now; few large packets would not say much of the link.
+    pub fn probe_size(&self) -> u32 {
+        self.probe.map_or(0, |running| running.probe.bytes)
+    }
+
     /// Whether a packet of padding of [`PADDING_SIZE`] should leave for the probe now. To be called until `false`.
     pub fn wants_padding(&mut self, now: Instant) -> bool {
         let Some(running) = &self.probe else { return false };

@@ -402,6 +402,9 @@ impl Egress {
     }
 }
 
+/// A probe has at least this many packets.
+const PROBE_PACKETS: u32 = 6;
+
 /// What a packet of this payload takes on the way, more or less: IP, UDP, RTP with extensions, tag.
 fn size_of_datagram(packet: &Packet) -> u32 {
     packet.payload.len() as u32 + 68
@@ -423,8 +426,8 @@ fn pad<'a>(
     let track = tracks.get_mut(index)?;
     if let (Some(sequence), Some(Origin { source, .. })) = (track.recent(nth), origin(track.config.source))
         && let Some((packet, _)) = track.packet(sequence, source)
-        && size_of_datagram(packet) >= PADDING_SIZE
         && let size = size_of_datagram(packet)
+        && (PADDING_SIZE..=link.pacer.probe_size() / PROBE_PACKETS).contains(&size)
         && let Some(repeat) = track.repeat(sequence, source)
     {
         return outlet.repeat(link, &track.config, &repeat).then_some(size);

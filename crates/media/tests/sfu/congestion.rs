@@ -236,13 +236,13 @@ fn keeps_the_speaker(mut world: World, alice: usize, bob: usize) {
 #[test]
 fn nothing_pauses_on_a_good_link() {
     let mut world = World::new();
-    let publishers: Vec<usize> = (0..9).map(|nth| world.join(&format!("p{nth}"))).collect();
+    let publishers: Vec<usize> = (0..6).map(|nth| world.join(&format!("p{nth}"))).collect();
     for who in publishers {
         publish(&mut world, who);
     }
     let bob = world.join("bob");
-    world.limit(bob, 20_000.0);
-    world.run(ms(15_000));
+    world.limit(bob, 15_000.0);
+    world.run(ms(10_000));
     assert_eq!(states(&world, bob), []);
     let received = &world.clients[bob].down().received;
     let recent = received.iter().filter(|packet| packet.at > world.now - ms(1_000));
@@ -250,5 +250,5 @@ fn nothing_pauses_on_a_good_link() {
         .filter(|p| Picture::parse(&p.payload).is_some_and(|picture| picture.layer == 2))
         .map(|p| p.ssrc)
         .collect();
-    assert_eq!(top.len(), 9, "everybody is seen well");
+    assert_eq!(top.len(), 6, "everybody is seen well");
 }
