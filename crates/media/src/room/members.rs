@@ -275,6 +275,8 @@ impl Room {
                 self.remove(moment, &identity, DisconnectReason::SignalClose, None);
             } else if past(participant.subscriber.outstanding.and_then(|offer| offer.answer_by)) {
                 self.remove(moment, &identity, DisconnectReason::StateMismatch, Some(Action::Reconnect));
+            } else if past(participant.held_answer.as_ref().map(|(at, _)| *at)) {
+                self.send_held_answer(&identity);
             } else if past(participant.simulated.speaks_until) {
                 self.end_simulated_speech(&identity);
             } else if participant.refresh_at <= now {
@@ -397,6 +399,7 @@ fn new_participant(moment: &mut Moment<'_>, params: JoinParams, peer: PeerHandle
         gone_at: None,
         heard_at: moment.now,
         without_udp: false,
+        held_answer: None,
         simulated: Simulated::default(),
         refresh_at: moment.now + REFRESH_INTERVAL,
         level: 0.0,

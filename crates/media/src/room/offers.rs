@@ -1,6 +1,7 @@
 //! Clients' offers: what becomes of each m-line, and the answer.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use livekit_protocol as proto;
 use proto::leave_request::Action;
@@ -104,13 +105,27 @@ impl Room {
         self.tell_shard(peer, shard::Command::Publish { peer, update });
         let answer =
             proto::SessionDescription { r#type: "answer".into(), sdp: answer, id: offer.id, mid_to_track_id };
-        self.send(peer, Response::Answer(answer));
+        match self.participants.get_mut(identity).filter(|own| first && own.params.sdk == "go") {
+            Some(own) => own.held_answer = Some((moment.now + EARLIEST_ANSWER, answer)),
+            None => self.send(peer, Response::Answer(answer)),
+        }
         if is_only {
             self.lines_agreed(moment, identity, session);
         }
         self.match_tracks(moment, identity);
     }
+
+    pub(super) fn send_held_answer(&mut self, identity: &Identity) {
+        let Some(own) = self.participants.get_mut(identity) else { return };
+        if let Some((_, answer)) = own.held_answer.take() {
+            let peer = own.peer;
+            self.send(peer, Response::Answer(answer));
+        }
+    }
 }
+
+/// LiveKit's Go library sets its first offer when it hears that it is in, and takes no answer before.
+const EARLIEST_ANSWER: Duration = Duration::from_millis(50);
 
 /// The client's end as a description gives it.
 pub(super) fn remote_of(session: &Session, we_are_client: bool) -> Remote {

@@ -42,6 +42,8 @@ pub(super) struct Participant {
     pub(super) heard_at: Instant,
     /// It is told of our addresses for TCP only.
     pub(super) without_udp: bool,
+    /// The answer to its first offer, where that must not come at once, and when it goes.
+    pub(super) held_answer: Option<(Instant, proto::SessionDescription)>,
     /// What a test client has asked for.
     pub(super) simulated: Simulated,
     /// A fresh token is due.
@@ -306,7 +308,11 @@ impl Participant {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let answer = self.subscriber.outstanding.and_then(|offer| offer.answer_by);
         let speaks = self.simulated.speaks_until;
-        [self.connect_by, self.gone_at, answer, speaks, Some(self.refresh_at)].into_iter().flatten().min()
+        let held = self.held_answer.as_ref().map(|(at, _)| *at);
+        [self.connect_by, self.gone_at, answer, speaks, held, Some(self.refresh_at)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Whether tracks of this source may be published.

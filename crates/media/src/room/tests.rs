@@ -633,6 +633,24 @@ fn speakers_are_told_to_those_who_listen() {
 }
 
 #[test]
+fn a_go_client_gets_its_first_answer_when_it_can_take_it() {
+    for (sdk, after) in [("go", 50), ("js", 0)] {
+        let mut sim = Sim::new();
+        let alice = sim.join_as("alice", VideoGrant::default(), &[("sdk", sdk)]);
+        sim.take();
+        sim.offer(alice, &[("0", MediaKind::Video, None)]);
+        let answers = |sim: &mut Sim| {
+            sim.heard(alice).iter().filter(|message| matches!(message, Response::Answer(_))).count()
+        };
+        let at_once = answers(&mut sim);
+        sim.pass(Duration::from_millis(after));
+        assert_eq!((at_once, at_once + answers(&mut sim)), (usize::from(after == 0), 1), "{sdk}");
+        sim.offer(alice, &[("0", MediaKind::Video, None)]);
+        assert_eq!(answers(&mut sim), 1, "later ones at once");
+    }
+}
+
+#[test]
 fn bad_descriptions_end_only_their_own_session() {
     let mut sim = Sim::new();
     let (alice, _bob) = (sim.join("alice"), sim.join("bob"));
