@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use livekit_protocol as proto;
 use plenum_media::ids::{NodeId, PeerHandle, RoomId, RoomName, ShardId};
-use plenum_media::room::{Command, Effect, Limits, Moment, Room, RoomDefaults, RoomOptions, ServerFacts};
-use plenum_media::sdp::{Codec, LocalEndpoint};
+use plenum_media::room::{Command, Effect, Moment, Room, RoomOptions, ServerFacts};
+use plenum_media::sdp::LocalEndpoint;
 use plenum_media::shard::{Event, EventKind, Side};
 use plenum_media::signalling::authorize;
 use plenum_media::token::{ApiKeys, Claims, VideoGrant};
@@ -54,19 +54,10 @@ impl Bench {
     fn new() -> Self {
         let mut rng = StdRng::seed_from_u64(1);
         let now = Instant::now();
-        let facts = ServerFacts {
-            node_id: "ND_bench".into(),
-            endpoint: LocalEndpoint {
-                fingerprint: "AB:CD".into(),
-                udp: vec![([127, 0, 0, 1], 7882).into()],
-                tcp: Vec::new(),
-            },
-            keys: ApiKeys::new(BTreeMap::from([("key".to_owned(), "secret".to_owned())])),
-            limits: Limits::default(),
-            codecs: Codec::DEFAULT.to_vec(),
-            rooms: RoomDefaults::default(),
-            region: String::new(),
-        };
+        let udp = vec![([127, 0, 0, 1], 7882).into()];
+        let endpoint = LocalEndpoint { fingerprint: "AB:CD".into(), udp, tcp: Vec::new() };
+        let keys = ApiKeys::new(BTreeMap::from([("key".to_owned(), "secret".to_owned())]));
+        let facts = ServerFacts::new("ND_bench", endpoint, keys);
         let name = RoomName::new("bench").expect("a good name");
         let mut moment = Moment { now, unix_ms: 0, rng: &mut rng };
         let (room, _) = Room::new(&mut moment, RoomId(1), name, &RoomOptions::default(), Arc::new(facts));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRequest, FromRequestParts as _, Path, Query, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use livekit_protocol as proto;
@@ -77,15 +77,8 @@ pub(crate) async fn bad_route() -> Response {
 }
 
 /// `RoomService`
-pub(crate) async fn room_service(
-    state: State<Arc<Rooms>>,
-    method: Path<String>,
-    query: Query<BTreeMap<String, String>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let call = Call::new("RoomService", state, method, query, headers, body);
-    call.answered(async |call: &Call| match call.method.as_str() {
+pub(crate) async fn room_service(call: Call) -> Response {
+    call.answered("RoomService", async |call: &Call| match call.method.as_str() {
         "CreateRoom" => call.create_room().await,
         "ListRooms" => call.list_rooms().await,
         "DeleteRoom" => call.delete_room().await,
@@ -106,15 +99,8 @@ pub(crate) async fn room_service(
 }
 
 /// `AgentDispatchService`
-pub(crate) async fn agent_dispatch(
-    state: State<Arc<Rooms>>,
-    method: Path<String>,
-    query: Query<BTreeMap<String, String>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let call = Call::new("AgentDispatchService", state, method, query, headers, body);
-    call.answered(async |call: &Call| match call.method.as_str() {
+pub(crate) async fn agent_dispatch(call: Call) -> Response {
+    call.answered("AgentDispatchService", async |call: &Call| match call.method.as_str() {
         "CreateDispatch" => call.create_dispatch().await,
         "DeleteDispatch" => call.delete_dispatch().await,
         "ListDispatch" => call.list_dispatch().await,
@@ -123,33 +109,24 @@ pub(crate) async fn agent_dispatch(
     .await
 }
 
-/// `Egress`, `Ingress` and `SIP`: services of other programs, which find each other by Redis. Whoever may use them is told
-/// that they are not there, in the words of a livekit-server without Redis.
-macro_rules! absent_services {
-    ($($handler:ident: $service:ident;)*) => {
-        $(pub(crate) async fn $handler(
-            state: State<Arc<Rooms>>,
-            method: Path<String>,
-            query: Query<BTreeMap<String, String>>,
-            headers: HeaderMap,
-            body: Bytes,
-        ) -> Response {
-            let service = absent::Service::$service;
-            let call = Call::new(service.name(), state, method, query, headers, body);
-            call.answered(async |call: &Call| absent::answer(call, service)).await
-        })*
-    };
+/// `Egress`, see [`absent`].
+pub(crate) async fn egress(call: Call) -> Response {
+    call.answered_as_absent(absent::Service::Egress).await
 }
 
-absent_services! {
-    egress: Egress;
-    ingress: Ingress;
-    sip: Sip;
+/// `Ingress`, see [`absent`].
+pub(crate) async fn ingress(call: Call) -> Response {
+    call.answered_as_absent(absent::Service::Ingress).await
 }
 
-struct Call {
+/// `SIP`, see [`absent`].
+pub(crate) async fn sip(call: Call) -> Response {
+    call.answered_as_absent(absent::Service::Sip).await
+}
+
+/// A call of the server API.
+pub(crate) struct Call {
     rooms: Arc<Rooms>,
-    service: &'static str,
     method: String,
     query: BTreeMap<String, String>,
     headers: HeaderMap,
@@ -158,20 +135,29 @@ struct Call {
 
 type Answer = Result<Response, TwirpError>;
 
+impl FromRequest<Arc<Rooms>> for Call {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, rooms: &Arc<Rooms>) -> Result<Self, Response> {
+        let (mut parts, body) = request.into_parts();
+        let method = Path::<String>::from_request_parts(&mut parts, rooms).await;
+        let query = Query::<BTreeMap<String, String>>::from_request_parts(&mut parts, rooms).await;
+        let (Path(method), Query(query)) =
+            (method.map_err(IntoResponse::into_response)?, query.map_err(IntoResponse::into_response)?);
+        let headers = parts.headers.clone();
+        let body = Bytes::from_request(Request::from_parts(parts, body), rooms).await;
+        let body = body.map_err(IntoResponse::into_response)?;
+        Ok(Self { rooms: rooms.clone(), method, query, headers, body })
+    }
+}
+
 impl Call {
-    fn new(
-        service: &'static str,
-        State(rooms): State<Arc<Rooms>>,
-        Path(method): Path<String>,
-        Query(query): Query<BTreeMap<String, String>>,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Self {
-        Self { rooms, service, method, query, headers, body }
+    async fn answered_as_absent(self, service: absent::Service) -> Response {
+        self.answered(service.name(), async |call: &Self| absent::answer(call, service)).await
     }
 
     /// The answer, which is counted.
-    async fn answered(self, answer: impl AsyncFnOnce(&Self) -> Answer) -> Response {
+    async fn answered(self, service: &'static str, answer: impl AsyncFnOnce(&Self) -> Answer) -> Response {
         let begun = Instant::now();
         let (response, code, method) = match answer(&self).await {
             Ok(response) => (response, "", self.method.clone()),
@@ -188,7 +174,7 @@ impl Call {
             _ => "5xx",
         };
         let method = ("method", method.into());
-        let labels = [label("service", self.service), method, label("status", status)];
+        let labels = [label("service", service), method, label("status", status)];
         let ms = begun.elapsed().as_secs_f64() * 1_000.0;
         self.rooms.node().observe(names::LIVEKIT_CALL_LATENCY, &labels, ms);
         let [service, method, status] = labels;

@@ -11,7 +11,7 @@ use proto::signal_response::Message as Response;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::{Command, Effect, Limits, Moment, Room, RoomDefaults, RoomOptions, ServerFacts};
+use super::{Command, Effect, Moment, Room, RoomOptions, ServerFacts};
 use crate::ids::{NodeId, PeerHandle, RoomId, RoomName, ShardId};
 use crate::sdp::{self, LocalEndpoint};
 use crate::shard::{self, EventKind, Side};
@@ -57,19 +57,11 @@ impl Play {
     fn new() -> Self {
         let mut rng = StdRng::seed_from_u64(1);
         let now = Instant::now();
-        let facts = ServerFacts {
-            node_id: "ND_fuzz".into(),
-            endpoint: LocalEndpoint {
-                fingerprint: "AB:CD".into(),
-                udp: vec![([127, 0, 0, 1], 7882).into()],
-                tcp: Vec::new(),
-            },
-            keys: ApiKeys::new(BTreeMap::from([("key".to_owned(), "secret".to_owned())])),
-            limits: Limits::default(),
-            codecs: crate::sdp::Codec::ALL.to_vec(),
-            rooms: RoomDefaults::default(),
-            region: String::new(),
-        };
+        let udp = vec![([127, 0, 0, 1], 7882).into()];
+        let endpoint = LocalEndpoint { fingerprint: "AB:CD".into(), udp, tcp: Vec::new() };
+        let keys = ApiKeys::new(BTreeMap::from([("key".to_owned(), "secret".to_owned())]));
+        let codecs = crate::sdp::Codec::ALL.to_vec();
+        let facts = ServerFacts { codecs, ..ServerFacts::new("ND_fuzz", endpoint, keys) };
         let mut moment = Moment { now, unix_ms: 1, rng: &mut rng };
         let name = RoomName::new("fuzz").expect("a good name");
         let (room, _) = Room::new(&mut moment, RoomId(1), name, &RoomOptions::default(), Arc::new(facts));

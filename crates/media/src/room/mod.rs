@@ -70,6 +70,21 @@ pub struct ServerFacts {
     pub region: String,
 }
 
+impl ServerFacts {
+    /// With the usual bounds, codecs and rooms.
+    pub fn new(node_id: impl Into<String>, endpoint: LocalEndpoint, keys: ApiKeys) -> Self {
+        Self {
+            node_id: node_id.into(),
+            endpoint,
+            keys,
+            limits: Limits::default(),
+            codecs: Codec::DEFAULT.to_vec(),
+            rooms: RoomDefaults::default(),
+            region: String::new(),
+        }
+    }
+}
+
 /// Time and chance of one step.
 pub struct Moment<'a> {
     /// Now.

@@ -38,18 +38,14 @@ impl Sim {
 
     fn with(codecs: &[Codec], rooms: RoomDefaults) -> Self {
         let mut rng = StdRng::seed_from_u64(5);
+        let udp = vec![([127, 0, 0, 1], 7882).into()];
+        let endpoint = LocalEndpoint { fingerprint: "AB:CD".into(), udp, tcp: Vec::new() };
+        let keys = ApiKeys::new(BTreeMap::from([("key".to_owned(), "secret".to_owned())]));
         let facts = ServerFacts {
-            node_id: "ND_test".into(),
-            endpoint: LocalEndpoint {
-                fingerprint: "AB:CD".into(),
-                udp: vec![([127, 0, 0, 1], 7882).into()],
-                tcp: Vec::new(),
-            },
-            keys: ApiKeys::new(BTreeMap::from([("key".to_owned(), "secret".to_owned())])),
             limits: Limits { participants: 5, ..Limits::default() },
             codecs: codecs.to_vec(),
             rooms,
-            region: String::new(),
+            ..ServerFacts::new("ND_test", endpoint, keys)
         };
         let now = Instant::now();
         let mut moment = Moment { now, unix_ms: 1_000_000, rng: &mut rng };

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use livekit_protocol as proto;
 use plenum_media::ids::{Identity, NodeId, PeerHandle, RoomId, RoomName, ShardId};
-use plenum_media::room::{Command, Effect, Limits, Moment, Room, RoomDefaults, RoomOptions, ServerFacts};
+use plenum_media::room::{Command, Effect, Moment, Room, RoomOptions, ServerFacts};
 use plenum_media::sdp::{Codec, LocalEndpoint};
 use plenum_media::sending::{Path, PathProtocol};
 use plenum_media::shard::{DropReason, Received, Shard, ShardConfig, Side};
@@ -86,19 +86,11 @@ impl World {
         let now = Instant::now();
         let server = SocketAddr::from(([203, 0, 113, 1], 7882));
         let certificate = Certificate::generate();
-        let facts = ServerFacts {
-            node_id: "ND_test".into(),
-            endpoint: LocalEndpoint {
-                fingerprint: certificate.fingerprint(),
-                udp: vec![server],
-                tcp: Vec::new(),
-            },
-            keys: ApiKeys::new(BTreeMap::from([("key".to_owned(), "secret".to_owned())])),
-            limits: Limits::default(),
-            codecs: Codec::ALL.to_vec(),
-            rooms: RoomDefaults::default(),
-            region: String::new(),
-        };
+        let endpoint =
+            LocalEndpoint { fingerprint: certificate.fingerprint(), udp: vec![server], tcp: Vec::new() };
+        let keys = ApiKeys::new(BTreeMap::from([("key".to_owned(), "secret".to_owned())]));
+        let facts =
+            ServerFacts { codecs: Codec::ALL.to_vec(), ..ServerFacts::new("ND_test", endpoint, keys) };
         let local = Arc::new(LocalAddresses { udp: vec![server], tcp: Vec::new() });
         let mut rng = StdRng::seed_from_u64(3);
         let mut moment = Moment { now, unix_ms: 0, rng: &mut rng };
