@@ -14,6 +14,11 @@ fn livekit_signal() {
 }
 
 #[test]
+fn api() {
+    replay("api", plenum_media::room::fuzz_api);
+}
+
+#[test]
 fn join_request() {
     replay("join_request", plenum_media::signalling::fuzz_request);
 }

@@ -1,4 +1,4 @@
-//! Body of a fuzz target: two people who are in a room, and whatever they say.
+//! Bodies of fuzz targets: two people who are in a room, whatever they say, and whatever the server API is asked.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -10,9 +10,10 @@ use proto::signal_request::Message as Request;
 use proto::signal_response::Message as Response;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use serde::de::DeserializeOwned;
 
-use super::{Command, Effect, Moment, Room, RoomOptions, ServerFacts};
-use crate::ids::{NodeId, PeerHandle, RoomId, RoomName, ShardId};
+use super::{ApiCall, Command, Effect, Moment, Room, RoomOptions, ServerFacts, TextLimits};
+use crate::ids::{IceCredentials, Identity, NodeId, PeerHandle, RoomId, RoomName, ShardId};
 use crate::sdp::{self, LocalEndpoint};
 use crate::shard::{self, EventKind, Side};
 use crate::signalling::{Incoming, authorize, decode};
@@ -39,7 +40,93 @@ pub fn fuzz(input: &[u8]) {
             }
         }
     }
+    play.resume();
     play.wait(Duration::from_secs(120));
+}
+
+/// Body of the fuzz target `api`: calls of the server API in a room of two. The input is lines of a method's name and JSON
+/// (`$track` as in [`fuzz`]), or a byte for the method and protobuf.
+pub fn fuzz_api(input: &[u8]) {
+    let mut play = Play::new();
+    play.publish();
+    if let Some((nth, body)) = input.split_first()
+        && let Some(call) = call(METHODS[usize::from(*nth) % METHODS.len()], Body::Binary(body))
+    {
+        play.ask(call);
+    }
+    if let Ok(text) = std::str::from_utf8(input) {
+        for line in text.lines().take(LINES) {
+            let line = line.replace("$track", &play.track);
+            let (method, body) = line.split_once(' ').unwrap_or((&line, "{}"));
+            if let Some(call) = call(method, Body::Json(body)) {
+                play.ask(call);
+            }
+        }
+    }
+    play.wait(Duration::from_secs(120));
+}
+
+const METHODS: [&str; 15] = [
+    "CreateRoom",
+    "ListRooms",
+    "DeleteRoom",
+    "ListParticipants",
+    "GetParticipant",
+    "RemoveParticipant",
+    "MutePublishedTrack",
+    "UpdateParticipant",
+    "SendData",
+    "UpdateRoomMetadata",
+    "UpdateSubscriptions",
+    "PerformRpc",
+    "CreateDispatch",
+    "DeleteDispatch",
+    "ListDispatch",
+];
+
+/// A request in one of Twirp's two formats.
+#[derive(Clone, Copy)]
+enum Body<'a> {
+    Binary(&'a [u8]),
+    Json(&'a str),
+}
+
+impl Body<'_> {
+    fn read<T: prost::Message + Default + DeserializeOwned>(self) -> Option<T> {
+        match self {
+            Self::Binary(bytes) => T::decode(bytes).ok(),
+            Self::Json(text) => serde_json::from_str(text).ok(),
+        }
+    }
+}
+
+fn call(method: &str, body: Body<'_>) -> Option<ApiCall> {
+    let identity = || body.read::<proto::RoomParticipantIdentity>().map(|request| request.identity);
+    Some(match method {
+        "CreateRoom" => {
+            let options = RoomOptions::from_request(&body.read()?, &TextLimits::default());
+            ApiCall::Update(options.ok()?)
+        }
+        "ListRooms" => ApiCall::Room,
+        "DeleteRoom" => ApiCall::Delete,
+        "ListParticipants" => ApiCall::ListParticipants,
+        "GetParticipant" => ApiCall::GetParticipant(identity()?),
+        "RemoveParticipant" => ApiCall::RemoveParticipant(identity()?),
+        "MutePublishedTrack" => ApiCall::MuteTrack(body.read()?),
+        "UpdateParticipant" => ApiCall::UpdateParticipant(Box::new(body.read()?)),
+        "SendData" => ApiCall::SendData(Box::new(body.read()?)),
+        "UpdateRoomMetadata" => {
+            ApiCall::UpdateMetadata(body.read::<proto::UpdateRoomMetadataRequest>()?.metadata)
+        }
+        "UpdateSubscriptions" => ApiCall::UpdateSubscriptions(Box::new(body.read()?)),
+        "PerformRpc" => ApiCall::PerformRpc(Box::new(body.read()?)),
+        "CreateDispatch" => ApiCall::CreateDispatch(Box::new(body.read()?)),
+        "DeleteDispatch" => {
+            ApiCall::DeleteDispatch(body.read::<proto::DeleteAgentDispatchRequest>()?.dispatch_id)
+        }
+        "ListDispatch" => ApiCall::ListDispatch(body.read::<proto::ListAgentDispatchRequest>()?.dispatch_id),
+        _ => return None,
+    })
 }
 
 /// A room and what was seen of it.
@@ -51,6 +138,9 @@ struct Play {
     person: String,
     closed: HashSet<PeerHandle>,
     ssrcs: HashSet<(PeerHandle, u32)>,
+    /// Calls so far, and those without an answer.
+    calls: u64,
+    waiting: HashSet<u64>,
 }
 
 impl Play {
@@ -73,6 +163,8 @@ impl Play {
             person: String::new(),
             closed: HashSet::new(),
             ssrcs: HashSet::new(),
+            calls: 0,
+            waiting: HashSet::new(),
         };
         ["one", "two"].into_iter().enumerate().for_each(|(who, identity)| play.join(who, identity));
         play
@@ -91,6 +183,50 @@ impl Play {
 
     fn say(&mut self, who: usize, request: Request) {
         self.step(Command::Signal { peer: peer(who), request: Box::new(request) });
+    }
+
+    /// The first person announces a microphone and offers it.
+    fn publish(&mut self) {
+        let source = proto::TrackSource::Microphone as i32;
+        self.say(
+            0,
+            Request::AddTrack(proto::AddTrackRequest { cid: "c".into(), source, ..Default::default() }),
+        );
+        let credentials = IceCredentials { ufrag: "client".into(), pwd: "0123456789abcdefghijkl".into() };
+        let endpoint = LocalEndpoint { fingerprint: "12:34".into(), udp: Vec::new(), tcp: Vec::new() };
+        let sending = sdp::Sending {
+            stream_id: "stream".into(),
+            track_id: "c".into(),
+            ssrc: 77,
+            rtx_ssrc: None,
+            stereo: false,
+        };
+        let codecs = vec![sdp::Codec::Opus];
+        let line =
+            sdp::DownLine { mid: "m".into(), kind: sdp::MediaKind::Audio, codecs, sending: Some(sending) };
+        let sdp = sdp::write_offer(&credentials, &endpoint, 1, 1, &[line]);
+        self.say(
+            0,
+            Request::Offer(proto::SessionDescription { r#type: "offer".into(), sdp, ..Default::default() }),
+        );
+    }
+
+    /// Whoever is still there comes back with a new signal connection.
+    fn resume(&mut self) {
+        for identity in ["one", "two"] {
+            let identity = Identity::new(identity).expect("a good name");
+            if let Some(peer) = self.room.resumable(&identity, "") {
+                self.closed.remove(&peer);
+                self.step(Command::Resume { peer });
+            }
+        }
+    }
+
+    fn ask(&mut self, call: ApiCall) {
+        self.calls += 1;
+        let id = self.calls;
+        self.waiting.insert(id);
+        self.step(Command::Api { id, call });
     }
 
     fn wait(&mut self, time: Duration) {
@@ -114,7 +250,8 @@ impl Play {
                 }
                 Effect::CloseSignal { peer } => _ = self.closed.insert(peer),
                 Effect::Shard { command, .. } => self.tell(*command),
-                Effect::Webhook(_) | Effect::Reply { .. } | Effect::Closed => {}
+                Effect::Reply { id, .. } => assert!(self.waiting.remove(&id), "a call is answered once"),
+                Effect::Webhook(_) | Effect::Closed => {}
             }
         }
     }

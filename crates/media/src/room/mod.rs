@@ -33,7 +33,7 @@ use rand::Rng;
 
 pub use api::{ApiCall, ApiError, ApiReply};
 pub use config::{Limits, RoomDefaults, RoomOptions, TextLimits, TooLong};
-pub use fuzz::fuzz;
+pub use fuzz::{fuzz, fuzz_api};
 pub use members::JoinRefused;
 use participant::Participant;
 use resume::Departed;
