@@ -157,8 +157,11 @@ impl Rooms {
     /// Whether the room of that name is not there and cannot be made.
     pub(crate) fn is_full(&self, name: &RoomName) -> bool {
         let register = self.register();
-        let more = !register.draining && register.rooms.len() < self.facts.limits.rooms;
-        !more && !register.rooms.contains_key(name)
+        !self.takes_another(&register) && !register.rooms.contains_key(name)
+    }
+
+    fn takes_another(&self, register: &Register) -> bool {
+        !register.draining && register.rooms.len() < self.facts.limits.rooms
     }
 
     /// The room of that name, made if it is not there; and whether it was made.
@@ -171,7 +174,7 @@ impl Rooms {
         if let Some(room) = register.rooms.get(name).filter(|room| !room.inbox.is_closed()) {
             return Ok((room.clone(), false));
         }
-        if register.draining || register.rooms.len() >= self.facts.limits.rooms {
+        if !self.takes_another(&register) {
             return Err(NoRoom);
         }
         let id = RoomId(self.next.fetch_add(1, Ordering::Relaxed));

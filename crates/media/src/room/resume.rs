@@ -53,8 +53,7 @@ impl Room {
         participant.gone_at = None;
         let simulated = participant.simulated.take_on_resume(moment.now);
         if simulated == Some(OnResume::CloseAtOnce) {
-            self.effects.push(Effect::CloseSignal { peer });
-            self.signal_closed(moment, peer);
+            self.break_signal(moment, peer);
             return;
         }
         let heard_at = std::mem::replace(&mut participant.heard_at, moment.now);
@@ -86,9 +85,13 @@ impl Room {
         self.negotiate_again(moment, &identity);
         self.repeat_demand(&identity, None);
         if simulated == Some(OnResume::CloseAfterwards) {
-            self.effects.push(Effect::CloseSignal { peer });
-            self.signal_closed(moment, peer);
+            self.break_signal(moment, peer);
         }
+    }
+
+    fn break_signal(&mut self, moment: &mut Moment<'_>, peer: PeerHandle) {
+        self.effects.push(Effect::CloseSignal { peer });
+        self.signal_closed(moment, peer);
     }
 
     /// An offer or a request for one may be lost. With two connections the offer has new credentials, because the
