@@ -1,19 +1,9 @@
 // Dynacast: a publisher encodes what somebody wants to see, and nothing else.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
-import { launch, person, servePage, until } from './support/browser.mjs';
-import { startServer, token } from './support/server.mjs';
-
-let server, site, browser;
-before(async () => {
-  [server, site] = await Promise.all([startServer(), servePage()]);
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await site?.stop();
-  await server?.stop();
-});
+import { test } from 'node:test';
+import { person, until } from './support/browser.mjs';
+import { token } from './support/server.mjs';
+import { browser, server, site } from './support/stage.mjs';
 
 for (const connections of ['one connection', 'two connections']) {
   const room = { singlePeerConnection: connections === 'one connection', dynacast: true };

@@ -1,21 +1,11 @@
 // Clients that lose something, or lack something from the beginning.
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { RoomServiceClient } from 'livekit-server-sdk';
-import { launch, person, servePage, until } from './support/browser.mjs';
-import { KEY, SECRET, startServer, token } from './support/server.mjs';
+import { person, until } from './support/browser.mjs';
+import { KEY, SECRET, token } from './support/server.mjs';
 import { SignalClient } from './support/signal.mjs';
-
-let server, site, browser;
-before(async () => {
-  [server, site] = await Promise.all([startServer(), servePage()]);
-  browser = await launch();
-});
-after(async () => {
-  await browser?.close();
-  await site?.stop();
-  await server?.stop();
-});
+import { browser, server, site } from './support/stage.mjs';
 
 for (const connections of ['one connection', 'two connections']) {
   const singlePeerConnection = connections === 'one connection';
