@@ -161,6 +161,11 @@ impl History {
         self.slots.get(self.at(sequence)).copied().flatten().filter(|_| is_kept)
     }
 
+    /// Forgets all packets.
+    pub fn forget(&mut self) {
+        self.slots.fill(None);
+    }
+
     /// Forgets the packets after `last`.
     pub fn forget_after(&mut self, last: u64) {
         for number in last + 1..=self.highest {

@@ -30,6 +30,17 @@ const AUDIO_HISTORY: usize = 64;
 /// A track that gets nothing for this long is said to be paused: where there is room, a probe or two find it earlier.
 const PAUSED_AFTER: Duration = Duration::from_millis(600);
 
+/// How a subscriber takes a codec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Format {
+    /// The codec.
+    pub codec: Codec,
+    /// Its payload type.
+    pub payload_type: u8,
+    /// The payload type of its retransmissions.
+    pub rtx: Option<u8>,
+}
+
 /// What the subscriber negotiated for the track.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DownConfig {
@@ -64,6 +75,14 @@ pub struct DownConfig {
 }
 
 impl DownConfig {
+    /// The track comes from `source` in another codec.
+    pub fn switch(&mut self, source: SourceKey, format: Format, wanted: Wanted) {
+        self.source = source;
+        self.payload_types = vec![(format.codec, format.payload_type)];
+        self.rtx = self.rtx.and_then(|(ssrc, _)| Some((ssrc, format.rtx?)));
+        self.wanted = wanted;
+    }
+
     /// What the track shows.
     pub fn content(&self) -> allocator::Content {
         match (self.kind, self.is_screen) {
@@ -260,6 +279,14 @@ impl DownTrack {
         self.current = None;
         self.keyframe_asked = None;
         self.take_back();
+    }
+
+    /// The same track comes from `source` in another codec from now on, beginning with a key frame.
+    pub fn switch(&mut self, source: SourceKey, format: Format, wanted: Wanted) {
+        self.stop();
+        // What was sent lies in rings of the other source.
+        self.history.forget();
+        self.config.switch(source, format, wanted);
     }
 
     /// Takes the numbers back of what has not left yet and will not any more.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use crate::bwe::Bitrate;
-use crate::downtrack::{Clocks, DownConfig, DownTrack, Wanted};
+use crate::downtrack::{Clocks, DownConfig, DownTrack, Format, Wanted};
 use crate::ids::{DownKey, SourceKey};
 use crate::ingest::Source;
 use crate::pacer::{Class, PADDING_SIZE};
@@ -141,6 +141,24 @@ impl Egress {
             }
         }
         Some((index, track.config.source))
+    }
+
+    /// A track comes in another codec from now on. Returns its index and the source before.
+    pub fn switch(
+        &mut self,
+        now: Instant,
+        key: DownKey,
+        source: SourceKey,
+        format: Format,
+        wanted: Wanted,
+    ) -> Option<(usize, SourceKey)> {
+        let index = *self.by_key.get(&key)?;
+        self.link.pacer.retain(|waiting| waiting.track != index);
+        let track = self.tracks.get_mut(index)?;
+        let before = track.config.source;
+        track.switch(source, format, wanted);
+        self.reconsider(now);
+        Some((index, before))
     }
 
     /// Something else is wanted of the track of that name, or nothing.

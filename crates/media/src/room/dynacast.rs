@@ -10,8 +10,9 @@ use proto::signal_response::Message as Response;
 use proto::{SubscribedCodec, SubscribedQuality, VideoQuality};
 
 use super::Room;
-use super::participant::{Participant, Track};
+use super::participant::Participant;
 use super::subscribe::wanted_of;
+use super::track::{Rendition, Track};
 use crate::ids::{Identity, SourceKey};
 use crate::sdp::MediaKind;
 
@@ -38,6 +39,11 @@ impl Demanded {
         Self { told: Some(VideoQuality::High), less_at: None }
     }
 
+    /// Of a codec that is sent only when somebody needs it.
+    pub(super) fn none() -> Self {
+        Self { told: None, less_at: None }
+    }
+
     /// Whether the publisher sends anything.
     pub(super) fn is_any(self) -> bool {
         self.told.is_some()
@@ -57,8 +63,9 @@ impl Room {
             if track.kind == MediaKind::Audio || track.info.muted {
                 continue;
             }
-            let told = track.demanded.told;
-            let wanted = self.participants.get(&identity).and_then(|own| demand_of(own, track));
+            let Some(rendition) = track.rendition(source) else { continue };
+            let told = rendition.demanded.told;
+            let wanted = self.participants.get(&identity).and_then(|own| demand_of(own, track, rendition));
             if wanted > told {
                 self.tell_demand(source, wanted);
             } else if wanted < told {
@@ -68,10 +75,10 @@ impl Room {
     }
 
     fn look_for_less(&mut self, source: SourceKey, at: Instant) {
-        let Some(track) = self.track_mut(source).filter(|track| track.demanded.less_at.is_none()) else {
+        let Some(rendition) = self.rendition_mut(source).filter(|own| own.demanded.less_at.is_none()) else {
             return;
         };
-        track.demanded.less_at = Some(at);
+        rendition.demanded.less_at = Some(at);
         self.demand_checks.insert((at, source));
     }
 
@@ -79,9 +86,10 @@ impl Room {
     pub(super) fn check_demand(&mut self, now: Instant) {
         while let Some((_, source)) = self.demand_checks.first().copied().filter(|(at, _)| *at <= now) {
             self.demand_checks.pop_first();
-            let Some(track) = self.track_mut(source) else { continue };
-            track.demanded.less_at = None;
-            let (told, muted) = (track.demanded.told, track.info.muted);
+            let Some(rendition) = self.rendition_mut(source) else { continue };
+            rendition.demanded.less_at = None;
+            let told = rendition.demanded.told;
+            let muted = self.track_of(source).is_some_and(|(_, track)| track.info.muted);
             let demand = self.demand_for(source);
             // A muted track sends nothing anyway; its publisher hears of it afterwards.
             if demand != told && !muted {
@@ -97,58 +105,75 @@ impl Room {
             track.kind == MediaKind::Video && sid.is_none_or(|sid| track.info.sid == sid) && !track.info.muted
         };
         let sources: Vec<SourceKey> =
-            participant.tracks.values().filter(is_meant).map(|track| track.source).collect();
+            participant.tracks.values().filter(is_meant).map(|track| track.primary.source).collect();
         for source in sources {
-            let Some((_, track)) = self.track_of(source) else { continue };
-            let not_less = track.demanded.less_at.and(track.demanded.told);
-            self.tell_demand(source, self.demand_for(source).max(not_less));
+            let backup = self.track_of(source).and_then(|(_, track)| track.backup.as_ref());
+            for source in backup.map(|backup| backup.source).into_iter().chain([source]) {
+                let not_less = |own: &mut Rendition| own.demanded.less_at.and(own.demanded.told);
+                let not_less = self.rendition_mut(source).and_then(not_less);
+                let demand = self.demand_for(source).max(not_less);
+                if let Some(rendition) = self.rendition_mut(source) {
+                    rendition.demanded.told = demand;
+                }
+            }
+            self.repeat_told(source);
         }
     }
 
     fn demand_for(&self, source: SourceKey) -> Demand {
         let (_, track) = self.track_of(source)?;
-        self.participants.values().filter_map(|own| demand_of(own, track)).max()
+        let rendition = track.rendition(source)?;
+        self.participants.values().filter_map(|own| demand_of(own, track, rendition)).max()
     }
 
-    fn track_mut(&mut self, source: SourceKey) -> Option<&mut Track> {
+    fn rendition_mut(&mut self, source: SourceKey) -> Option<&mut Rendition> {
         let (identity, sid) = self.by_source.get(&source)?;
-        self.participants.get_mut(identity)?.tracks.get_mut(sid)
+        self.participants.get_mut(identity)?.tracks.get_mut(sid)?.rendition_mut(source)
     }
 
     fn tell_demand(&mut self, source: SourceKey, demand: Demand) {
-        let Some(track) = self.track_mut(source) else { return };
-        track.demanded.told = demand;
-        let track_sid = track.info.sid.clone();
-        let codec = track.codec.mime_type().trim_start_matches("video/").to_ascii_lowercase();
-        let Some(peer) = self.track_of(source).map(|(publisher, _)| publisher.peer) else { return };
-        let enabled = |quality: VideoQuality| SubscribedQuality {
-            quality: quality as i32,
-            enabled: demand.is_some_and(|best| quality <= best),
+        let Some(rendition) = self.rendition_mut(source) else { return };
+        rendition.demanded.told = demand;
+        self.repeat_told(source);
+    }
+
+    /// Clients take a message for all there is to say about a track, so it names all its codecs.
+    fn repeat_told(&mut self, source: SourceKey) {
+        let Some((publisher, track)) = self.track_of(source) else { return };
+        let qualities = |told: Demand| {
+            let enabled = |quality: VideoQuality| SubscribedQuality {
+                quality: quality as i32,
+                enabled: told.is_some_and(|best| quality <= best),
+            };
+            [VideoQuality::Low, VideoQuality::Medium, VideoQuality::High].map(enabled).to_vec()
         };
-        let qualities =
-            vec![enabled(VideoQuality::Low), enabled(VideoQuality::Medium), enabled(VideoQuality::High)];
+        let codec = |rendition: &Rendition| SubscribedCodec {
+            codec: rendition.codec.mime_type().trim_start_matches("video/").to_ascii_lowercase(),
+            qualities: qualities(rendition.demanded.told),
+        };
         #[expect(deprecated, reason = "older clients read the list of qualities without a codec")]
         let update = proto::SubscribedQualityUpdate {
-            track_sid,
-            subscribed_qualities: qualities.clone(),
-            subscribed_codecs: vec![SubscribedCodec { codec, qualities }],
+            track_sid: track.info.sid.clone(),
+            subscribed_qualities: qualities(track.primary.demanded.told),
+            subscribed_codecs: track.renditions().map(codec).collect(),
         };
+        let peer = publisher.peer;
         self.send(peer, Response::SubscribedQualityUpdate(update));
     }
 }
 
-/// What somebody wants of a track.
-fn demand_of(own: &Participant, track: &Track) -> Demand {
+/// What somebody wants of a track in that codec.
+fn demand_of(own: &Participant, track: &Track, rendition: &Rendition) -> Demand {
     let index = *own.subscriber.subscriptions.get(&track.info.sid)?;
-    own.subscriber.lines.get(index)?.carrying.as_ref()?;
-    let wanted = wanted_of(own, track, &track.info.sid);
+    own.subscriber.lines.get(index)?.carrying.as_ref().filter(|own| own.source == rendition.source)?;
+    let wanted = wanted_of(own, track, rendition);
     if wanted.disabled {
         return None;
     }
-    if wanted.max_layer + 1 >= track.layers {
+    if wanted.max_layer + 1 >= rendition.layers {
         return Some(VideoQuality::High);
     }
-    let named = track.info.layers.get(wanted.max_layer).map(proto::VideoLayer::quality);
+    let named = track.layers_of(rendition).get(wanted.max_layer).map(proto::VideoLayer::quality);
     let by_place = if wanted.max_layer == 0 { VideoQuality::Low } else { VideoQuality::Medium };
     Some(named.filter(|quality| *quality <= VideoQuality::High).unwrap_or(by_place))
 }

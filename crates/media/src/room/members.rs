@@ -142,6 +142,8 @@ impl Room {
         }
         self.effects.push(Effect::CloseSignal { peer });
         self.tell_shard(peer, shard::Command::RemovePeer { peer });
+        let received = participant.subscriber.lines.iter().filter_map(|line| line.carrying.as_ref());
+        self.wishes_changed.extend(received.map(|carrying| (identity.clone(), carrying.source)));
 
         let info = self.departed(moment, &mut participant, reason);
         if !participant.permission.hidden {
@@ -170,7 +172,7 @@ impl Room {
         participant.touch();
         let info = participant.info();
         for (sid, track) in tracks {
-            self.by_source.remove(&track.source);
+            track.renditions().for_each(|rendition| drop(self.by_source.remove(&rendition.source)));
             self.withdraw_track(&sid);
             self.webhook(moment, "track_unpublished", |event| {
                 event.participant = Some(info.clone());

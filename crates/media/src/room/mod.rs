@@ -4,6 +4,7 @@
 //! leave through these effects, so that an `update` always precedes the offer that names its track.
 
 mod api;
+mod backup;
 mod config;
 mod data;
 mod dispatch;
@@ -20,6 +21,7 @@ mod rpc;
 mod sections;
 mod simulate;
 mod subscribe;
+mod track;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

@@ -8,10 +8,11 @@ use proto::leave_request::Action;
 use proto::signal_response::Message as Response;
 use proto::{DisconnectReason, TrackInfo};
 
-use super::participant::{Participant, Pending, UpLine};
+use super::participant::{Participant, UpLine};
 use super::publish::kind_of;
+use super::track::Pending;
 use super::{Moment, Room, ServerFacts};
-use crate::ids::{IceCredentials, Identity};
+use crate::ids::{IceCredentials, Identity, SourceKey};
 use crate::ingest::MAX_LAYERS;
 use crate::sdp::{
     self, AnswerPlan, Codec, Direction, Media, MediaKind, MediaPlan, MediaType, PayloadTypes, RecvPlan,
@@ -85,7 +86,7 @@ impl Room {
             .cloned()
             .collect();
         for mid in gone {
-            ended.extend(participant.publisher.lines.remove(&mid).and_then(|line| line.track));
+            ended.extend(participant.publisher.lines.remove(&mid).and_then(|line| line.source));
             update.remove.push(mid);
         }
         let side = &participant.publisher;
@@ -99,8 +100,8 @@ impl Room {
             },
         );
         let mid_to_track_id = if is_only { participant.tracks_of_lines() } else { HashMap::new() };
-        for track in ended {
-            self.unpublish(moment, identity, &track, false);
+        for source in ended {
+            self.end_rendition(moment, identity, source);
         }
         self.tell_shard(peer, shard::Command::Publish { peer, update });
         let answer =
@@ -152,7 +153,7 @@ fn plan_line(
     media: &Media,
     facts: &ServerFacts,
     update: &mut shard::PublishUpdate,
-    ended: &mut Vec<String>,
+    ended: &mut Vec<SourceKey>,
 ) -> MediaPlan {
     let kind = match media.kind {
         MediaType::Application if !media.rejected => {
@@ -172,7 +173,7 @@ fn plan_line(
     let too_many = !known && participant.publisher.lines.len() >= facts.limits.tracks_per_participant;
     if media.rejected || codecs.is_empty() || too_many {
         if let Some(line) = participant.publisher.lines.remove(&media.mid) {
-            ended.extend(line.track);
+            ended.extend(line.source);
             update.remove.push(media.mid.clone());
         }
         return MediaPlan::Reject;
@@ -180,7 +181,7 @@ fn plan_line(
     if media.direction == Direction::Inactive || !media.direction.sends() {
         if let Some(line) = participant.publisher.lines.get_mut(&media.mid) {
             // The m-line may come back; str0m must not forget its layers, which stand in first packets only.
-            ended.extend(line.track.take());
+            ended.extend(line.source.take());
             line.track_id = None;
             line.sending = false;
         }
@@ -201,51 +202,64 @@ fn plan_line(
         media: up.clone(),
         codecs: codecs.clone(),
         track_id: None,
-        track: None,
+        source: None,
         sending: true,
     });
     line.media = up;
     line.sending = true;
     // Another track on the same m-line without a pause between: the old one is over.
-    if line.track.is_some() && line.track_id.is_some() && line.track_id != media.track_id {
-        let replaced = participant.pending.iter().any(|pending| {
-            media.track_id.as_ref().is_some_and(|id| pending.cid == *id || pending.codec_cids.contains(id))
-        });
+    if line.source.is_some() && line.track_id.is_some() && line.track_id != media.track_id {
+        let named = |pending: &Pending| media.track_id.as_ref().is_some_and(|id| pending.is_named(id));
+        let replaced = participant.pending.iter().any(named);
         if replaced {
-            ended.extend(line.track.take());
+            ended.extend(line.source.take());
         }
     }
-    if line.track.is_none() {
+    if line.source.is_none() {
         line.codecs.clone_from(&codecs);
         line.track_id.clone_from(&media.track_id);
     }
     MediaPlan::Receive(RecvPlan { codecs: offered(&line.codecs), dtx, stereo })
 }
 
-/// What was said about the track of an m-line, published or not.
-fn announcement_of(participant: &Participant, media: &Media, kind: MediaKind) -> Option<TrackInfo> {
-    if let Some(sid) = participant.publisher.lines.get(&media.mid).and_then(|line| line.track.as_ref()) {
-        return participant.tracks.get(sid).map(|track| track.info.clone());
+/// What was said about what an m-line carries, published or not.
+struct Announcement<'a> {
+    info: &'a TrackInfo,
+    codec: Option<Codec>,
+}
+
+fn announcement_of<'a>(
+    participant: &'a Participant,
+    media: &Media,
+    kind: MediaKind,
+) -> Option<Announcement<'a>> {
+    if let Some(source) = participant.publisher.lines.get(&media.mid).and_then(|line| line.source) {
+        let mut tracks = participant.tracks.values();
+        return tracks.find_map(|track| {
+            Some(Announcement { info: &track.info, codec: Some(track.rendition(source)?.codec) })
+        });
     }
-    let named = |pending: &&Pending| {
-        media.track_id.as_ref().is_some_and(|id| pending.cid == *id || pending.codec_cids.contains(id))
-    };
-    let of_kind = |pending: &&Pending| kind_of(&pending.info) == kind;
+    let named = |pending: &&Pending| media.track_id.as_ref().is_some_and(|id| pending.is_named(id));
+    let of_kind = |pending: &&Pending| !pending.is_backup && kind_of(&pending.info) == kind;
     let pending = participant.pending.iter().find(named).or_else(|| participant.pending.iter().find(of_kind));
-    pending.map(|pending| pending.info.clone())
+    pending.map(|pending| Announcement { info: &pending.info, codec: pending.codec() })
 }
 
 /// One codec for pictures, so that clients have no choice; Opus and perhaps RED for sound, or G.711 where there is no
 /// Opus. And whether Opus may be silent in pauses, and is in stereo.
-fn receive(media: &Media, announced: Option<&TrackInfo>, enabled: &[Codec]) -> (Vec<Codec>, [bool; 2]) {
+fn receive(
+    media: &Media,
+    announced: Option<&Announcement<'_>>,
+    enabled: &[Codec],
+) -> (Vec<Codec>, [bool; 2]) {
     let offers =
         |codec: Codec| enabled.contains(&codec) && media.codecs.iter().any(|offered| offered.codec == codec);
     match media.kind {
         MediaType::Audio => {
             let feature = |feature: proto::AudioTrackFeature| {
-                announced.is_some_and(|info| info.audio_features.contains(&(feature as i32)))
+                announced.is_some_and(|said| said.info.audio_features.contains(&(feature as i32)))
             };
-            let no_red = announced.is_some_and(|info| info.disable_red);
+            let no_red = announced.is_some_and(|said| said.info.disable_red);
             let order = if no_red { vec![Codec::Opus] } else { vec![Codec::Red, Codec::Opus] };
             let mut codecs: Vec<Codec> = order.into_iter().filter(|codec| offers(*codec)).collect();
             // RED is only a wrapping.
@@ -257,8 +271,7 @@ fn receive(media: &Media, announced: Option<&TrackInfo>, enabled: &[Codec]) -> (
             (codecs, [!feature(TfNoDtx), feature(TfStereo)])
         }
         _ => {
-            let wished =
-                announced.and_then(|info| Codec::named(&info.mime_type)).filter(|codec| offers(*codec));
+            let wished = announced.and_then(|said| said.codec).filter(|codec| offers(*codec));
             let is_video = |codec: &Codec| codec.kind() == MediaKind::Video;
             let usual = enabled.iter().copied().find(|codec| is_video(codec) && offers(*codec));
             (wished.or(usual).into_iter().collect(), [false, false])

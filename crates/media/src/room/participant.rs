@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use livekit_protocol as proto;
 use proto::participant_info::{Kind, State};
-use proto::{ParticipantInfo, ParticipantPermission, TrackInfo};
+use proto::{ParticipantInfo, ParticipantPermission};
 
-use super::dynacast::Demanded;
 use super::simulate::Simulated;
+use super::track::{Pending, Rendition, Track};
+use crate::downtrack::{DownConfig, Format};
 use crate::ids::{DownKey, IceCredentials, Identity, PeerHandle, SourceKey};
 use crate::sdp::{Codec, DownLine, LocalEndpoint, MediaKind, PayloadTypes, Session};
 use crate::signalling::{JoinParams, is_dependent};
@@ -72,6 +73,18 @@ pub(super) struct PublisherSide {
     pub(super) lines: BTreeMap<String, UpLine>,
 }
 
+impl PublisherSide {
+    /// What came on a line ends: until an offer says so again, nothing does, for the next track has a line of its own.
+    pub(super) fn free_line(&mut self, rendition: &Rendition) {
+        let line = rendition.mid.as_ref().and_then(|mid| self.lines.get_mut(mid));
+        if let Some(line) = line.filter(|line| line.source == Some(rendition.source)) {
+            line.source = None;
+            line.track_id = None;
+            line.sending = false;
+        }
+    }
+}
+
 /// An m-line that the client sends on.
 #[derive(Debug, Clone)]
 pub(super) struct UpLine {
@@ -79,8 +92,8 @@ pub(super) struct UpLine {
     pub(super) codecs: Vec<Codec>,
     /// The browser's name of the track.
     pub(super) track_id: Option<String>,
-    /// Our name of the track, once it is announced.
-    pub(super) track: Option<String>,
+    /// What it carries, once that is announced.
+    pub(super) source: Option<SourceKey>,
     /// The client sends on it, as far as is known: only then may an announced track be meant.
     pub(super) sending: bool,
 }
@@ -182,6 +195,16 @@ pub(super) struct Carrying {
     pub(super) offered: bool,
     /// The media thread sends it.
     pub(super) active: bool,
+    /// What was agreed on, kept where the track may come in another codec.
+    pub(super) agreed: Option<Box<Agreed>>,
+}
+
+/// How a client takes a track.
+#[derive(Debug)]
+pub(super) struct Agreed {
+    pub(super) config: DownConfig,
+    /// All codecs of the track that it takes.
+    pub(super) formats: Vec<Format>,
 }
 
 /// What a client wants of a track.
@@ -215,26 +238,6 @@ pub(super) struct Audience {
 struct Allowed {
     all: bool,
     tracks: HashSet<String>,
-}
-
-/// A track that was announced and has no m-line yet.
-#[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) cid: String,
-    pub(super) codec_cids: Vec<String>,
-    pub(super) info: TrackInfo,
-}
-
-/// A published track.
-#[derive(Debug)]
-pub(super) struct Track {
-    pub(super) info: TrackInfo,
-    pub(super) source: SourceKey,
-    pub(super) kind: MediaKind,
-    pub(super) codec: Codec,
-    pub(super) mid: String,
-    pub(super) layers: usize,
-    pub(super) demanded: Demanded,
 }
 
 impl Audience {
@@ -299,8 +302,9 @@ impl Participant {
 
     /// Whether anything should come from here: of pictures that nobody wants nothing does.
     pub(super) fn is_to_send(&self) -> bool {
+        let is_wanted = |track: &Track| track.renditions().any(|rendition| rendition.demanded.is_any());
         let is_to_send =
-            |track: &Track| !track.info.muted && (track.kind == MediaKind::Audio || track.demanded.is_any());
+            |track: &Track| !track.info.muted && (track.kind == MediaKind::Audio || is_wanted(track));
         self.tracks.values().any(is_to_send)
     }
 

@@ -4,12 +4,13 @@ use livekit_protocol as proto;
 use prost::Message as _;
 use proto::signal_response::Message as Response;
 use proto::video_layer::Mode;
-use proto::{TrackInfo, TrackSource, TrackType};
+use proto::{SimulcastCodecInfo, TrackInfo, TrackSource, TrackType};
 
 use super::dynacast::Demanded;
-use super::participant::{Participant, Pending, Track, UpLine};
+use super::participant::{Participant, UpLine};
+use super::track::{Pending, Rendition, Track};
 use super::{Moment, Room};
-use crate::ids::{Identity, PeerHandle, random_sid};
+use crate::ids::{Identity, PeerHandle, SourceKey, random_sid};
 use crate::ingest::MAX_LAYERS;
 use crate::sdp::{Codec, MediaKind};
 use crate::shard;
@@ -36,6 +37,10 @@ impl Room {
             self.refuse_track(peer, request, reason, message);
             return;
         }
+        if !request.sid.is_empty() {
+            self.add_backup(moment, identity, &request);
+            return;
+        }
         let sid = random_sid(track_prefix(&request), moment.rng);
         let info = announced(&request, sid, &self.facts.codecs);
         // A client that tries a failed publication again announces the same track once more.
@@ -44,6 +49,7 @@ impl Room {
             cid: request.cid.clone(),
             codec_cids: request.simulcast_codecs.iter().map(|codec| codec.cid.clone()).collect(),
             info: info.clone(),
+            is_backup: false,
         });
         let published = proto::TrackPublishedResponse { cid: request.cid, track: Some(info) };
         self.send(peer, Response::TrackPublished(published));
@@ -76,17 +82,15 @@ impl Room {
                 .publisher
                 .lines
                 .iter()
-                .filter(|(_, line)| line.sending && line.track.is_none())
+                .filter(|(_, line)| line.sending && line.source.is_none())
                 .filter(|(mid, _)| !matched.iter().any(|(taken, _)| taken == *mid))
                 .map(|(mid, line)| (mid.clone(), line.track_id.clone(), line.media.kind))
                 .collect();
             for (mid, track_id, kind) in waiting {
                 let position = participant.pending.iter().position(|pending| {
                     let same_kind = kind_of(&pending.info) == kind;
-                    let named = track_id.as_ref().is_some_and(|id| {
-                        pending.cid == *id || pending.codec_cids.iter().any(|cid| cid == id)
-                    });
-                    same_kind && (named || !by_name)
+                    let named = track_id.as_ref().is_some_and(|id| pending.is_named(id));
+                    same_kind && (named || (!by_name && !pending.is_backup))
                 });
                 if let Some(pending) = position.and_then(|at| participant.pending.remove(at)) {
                     matched.push((mid, pending));
@@ -94,31 +98,45 @@ impl Room {
             }
         }
         for (mid, pending) in matched {
-            self.publish_track(moment, identity, &mid, pending);
+            if pending.is_backup {
+                self.publish_backup(moment, identity, &mid, &pending);
+            } else {
+                self.publish_track(moment, identity, &mid, pending);
+            }
         }
     }
 
     fn publish_track(&mut self, moment: &mut Moment<'_>, identity: &Identity, mid: &str, pending: Pending) {
-        let source = self.new_source();
+        let (source, backup_source) = (self.new_source(), self.new_source());
         let Some(participant) = self.participants.get_mut(identity) else { return };
         let Some(line) = participant.publisher.lines.get_mut(mid) else { return };
         let sid = pending.info.sid.clone();
-        line.track = Some(sid.clone());
+        line.source = Some(source);
         let kind = line.media.kind;
         let codec = line.codecs.first().copied().unwrap_or(match kind {
             MediaKind::Audio => Codec::Opus,
             MediaKind::Video => Codec::Vp8,
         });
-        let layers = layers_of(&pending.info, line, codec);
         let info = published(pending, line, codec);
-        let muted = info.muted;
-        let mid = mid.to_owned();
-        let demanded = Demanded::all();
-        let track = Track { info: info.clone(), source, kind, codec, mid: mid.clone(), layers, demanded };
+        let (muted, mid) = (info.muted, mid.to_owned());
+        let layers = info.codecs.first().map_or(1, |listed| layers_of(listed, line, codec));
+        let primary = Rendition { source, codec, mid: Some(mid.clone()), layers, demanded: Demanded::all() };
+        let backup = info.codecs.get(1).and_then(|codec| Codec::named(&codec.mime_type));
+        let backup = backup.map(|codec| Rendition {
+            source: backup_source,
+            codec,
+            mid: None,
+            layers: MAX_LAYERS,
+            demanded: Demanded::none(),
+        });
+        let backup_source = backup.as_ref().map(|backup| backup.source);
+        let track = Track { info: info.clone(), kind, primary, backup, regressed: false };
         participant.tracks.insert(sid.clone(), track);
         participant.touch();
         let (peer, participant_info) = (participant.peer, participant.info());
-        self.by_source.insert(source, (identity.clone(), sid.clone()));
+        for source in std::iter::once(source).chain(backup_source) {
+            self.by_source.insert(source, (identity.clone(), sid.clone()));
+        }
         self.tell_shard(peer, shard::Command::AddSource { peer, source, mid, muted });
         if kind == MediaKind::Video {
             self.await_demand(moment.now, source);
@@ -139,26 +157,22 @@ impl Room {
         sid: &str,
         forced: bool,
     ) {
-        let Some(source) = self.participants.get(identity).and_then(|p| p.tracks.get(sid)).map(|t| t.source)
-        else {
-            return;
-        };
+        let track = self.participants.get(identity).and_then(|participant| participant.tracks.get(sid));
+        let Some(source) = track.map(|track| track.primary.source) else { return };
         // Whoever is speaking falls silent with the track.
         self.levels(identity, &[(source, 0.0)]);
         let Some(participant) = self.participants.get_mut(identity) else { return };
         let Some(track) = participant.tracks.remove(sid) else { return };
-        if let Some(line) = participant.publisher.lines.get_mut(&track.mid)
-            && line.track.as_deref() == Some(sid)
-        {
-            line.track = None;
-            line.track_id = None;
-            // Until an offer says so again: the next announced track has a line of its own.
-            line.sending = false;
+        participant.pending.retain(|pending| pending.info.sid != sid);
+        for rendition in track.renditions() {
+            participant.publisher.free_line(rendition);
         }
         participant.touch();
         let (peer, info) = (participant.peer, participant.info());
-        self.by_source.remove(&track.source);
-        self.tell_shard(peer, shard::Command::RemoveSource { source: track.source });
+        for Rendition { source, .. } in track.renditions() {
+            self.by_source.remove(source);
+            self.tell_shard(peer, shard::Command::RemoveSource { source: *source });
+        }
         if forced {
             let unpublished = proto::TrackUnpublishedResponse { track_sid: sid.to_owned() };
             self.send(peer, Response::TrackUnpublished(unpublished));
@@ -176,18 +190,20 @@ impl Room {
         let Some(participant) = self.participants.get_mut(identity) else { return };
         if let Some(pending) = participant.pending.iter_mut().find(|pending| pending.info.sid == sid) {
             pending.info.muted = muted;
-            return;
         }
         let Some(track) = participant.tracks.get_mut(sid).filter(|track| track.info.muted != muted) else {
             return;
         };
         track.info.muted = muted;
-        let source = track.source;
+        let sources: Vec<SourceKey> = track.renditions().map(|rendition| rendition.source).collect();
+        let primary = track.primary.source;
         let peer = participant.peer;
         participant.touch();
-        self.tell_shard(peer, shard::Command::MuteSource { source, muted });
+        for source in sources {
+            self.tell_shard(peer, shard::Command::MuteSource { source, muted });
+        }
         if muted {
-            self.levels(identity, &[(source, 0.0)]);
+            self.levels(identity, &[(primary, 0.0)]);
         }
         self.broadcast(identity);
         if !muted {
@@ -213,18 +229,16 @@ impl Room {
 }
 
 /// How many layers a subscriber may choose from: streams, or spatial layers of the only one.
-fn layers_of(info: &TrackInfo, line: &UpLine, codec: Codec) -> usize {
-    let one_each = info.codecs.first().is_some_and(|codec| {
-        use Mode::{OneSpatialLayerPerStream, OneSpatialLayerPerStreamIncompleteRtcpSr};
-        matches!(
-            codec.video_layer_mode(),
-            OneSpatialLayerPerStream | OneSpatialLayerPerStreamIncompleteRtcpSr
-        )
-    });
+pub(super) fn layers_of(listed: &SimulcastCodecInfo, line: &UpLine, codec: Codec) -> usize {
+    use Mode::{OneSpatialLayerPerStream, OneSpatialLayerPerStreamIncompleteRtcpSr};
+    let one_each = matches!(
+        listed.video_layer_mode(),
+        OneSpatialLayerPerStream | OneSpatialLayerPerStreamIncompleteRtcpSr
+    );
     match line.media.rids.len() {
         0 | 1 if codec.may_be_layered() && !one_each => {
             // A client that lists no layers may send as many as there are.
-            if info.layers.len() > 1 { info.layers.len().min(MAX_LAYERS) } else { MAX_LAYERS }
+            if listed.layers.len() > 1 { listed.layers.len().min(MAX_LAYERS) } else { MAX_LAYERS }
         }
         streams => streams.clamp(1, MAX_LAYERS),
     }
@@ -263,12 +277,20 @@ fn announced(request: &proto::AddTrackRequest, sid: String, enabled: &[Codec]) -
         if video { named.or_else(usual) } else { named }
     });
     let mime_type = wished.map(|codec| codec.mime_type().to_owned()).unwrap_or_default();
-    let codecs = first.map(|codec| proto::SimulcastCodecInfo {
-        mime_type: mime_type.clone(),
+    let listed = |codec: &proto::SimulcastCodec, mime_type: &str| SimulcastCodecInfo {
+        mime_type: mime_type.to_owned(),
         cid: codec.cid.clone(),
         video_layer_mode: codec.video_layer_mode,
-        ..proto::SimulcastCodecInfo::default()
+        ..SimulcastCodecInfo::default()
+    };
+    let backup = request.simulcast_codecs.get(1).filter(|_| video && first.is_some()).and_then(|backup| {
+        let codec = Codec::named(&backup.codec).filter(|codec| enabled.contains(codec))?;
+        (codec.kind() == MediaKind::Video && Some(codec) != wished).then(|| listed(backup, codec.mime_type()))
     });
+    let codecs = first.map(|codec| listed(codec, &mime_type)).into_iter().chain(backup).collect();
+    // Sound in two codecs is not chosen between.
+    let backup_codec_policy =
+        if video { request.backup_codec_policy } else { proto::BackupCodecPolicy::Simulcast as i32 };
     let stream = if request.stream.is_empty() {
         match request.source() {
             TrackSource::Camera | TrackSource::Microphone => "camera",
@@ -291,7 +313,8 @@ fn announced(request: &proto::AddTrackRequest, sid: String, enabled: &[Codec]) -
         source: request.source,
         layers: request.layers.clone(),
         mime_type,
-        codecs: codecs.into_iter().collect(),
+        codecs,
+        backup_codec_policy,
         stereo: request.stereo,
         disable_red: request.disable_red,
         encryption: request.encryption,
@@ -308,33 +331,41 @@ fn published(pending: Pending, line: &UpLine, codec: Codec) -> TrackInfo {
     let mut info = pending.info;
     codec.mime_type().clone_into(&mut info.mime_type);
     line.media.mid.clone_into(&mut info.mid);
+    let mut announced = std::mem::take(&mut info.codecs).into_iter();
+    let mut listed = announced.next().unwrap_or_default();
+    listed.layers = std::mem::take(&mut info.layers);
+    complete(&mut listed, &pending.cid, line, codec);
     if info.r#type == TrackType::Video as i32 {
         info.simulcast = line.media.rids.len() > 1;
-        info.layers.sort_by_key(|layer| layer.quality);
-        if line.media.rids.len() > 1 {
-            for (layer, rid) in info.layers.iter_mut().zip(&line.media.rids) {
-                layer.rid.clone_from(rid);
-            }
-        } else if codec.may_be_layered() && info.layers.len() > 1 {
-            for (layer, spatial) in info.layers.iter_mut().zip(0..) {
-                layer.spatial_layer = spatial;
-            }
-        } else if let (Some(layer), Some((ssrc, rtx))) = (info.layers.first_mut(), line.media.ssrc) {
-            layer.ssrc = ssrc;
-            layer.repair_ssrc = rtx.unwrap_or(0);
-        }
     }
-    let sdp_cid = line.track_id.clone().filter(|id| *id != pending.cid).unwrap_or_default();
-    let video_layer_mode = info.codecs.first().map_or(0, |codec| codec.video_layer_mode);
-    info.codecs = vec![proto::SimulcastCodecInfo {
-        video_layer_mode,
-        mime_type: info.mime_type.clone(),
-        mid: info.mid.clone(),
-        cid: pending.cid,
-        layers: info.layers.clone(),
-        sdp_cid,
-    }];
+    info.layers.clone_from(&listed.layers);
+    let is_other = |backup: &SimulcastCodecInfo| backup.mime_type != info.mime_type;
+    info.codecs = std::iter::once(listed).chain(announced.filter(is_other)).collect();
     info
+}
+
+/// Completes what was said about a track in one codec, as it was announced under `cid`.
+pub(super) fn complete(listed: &mut SimulcastCodecInfo, cid: &str, line: &UpLine, codec: Codec) {
+    codec.mime_type().clone_into(&mut listed.mime_type);
+    line.media.mid.clone_into(&mut listed.mid);
+    cid.clone_into(&mut listed.cid);
+    listed.sdp_cid = line.track_id.clone().filter(|id| id != cid).unwrap_or_default();
+    if line.media.kind == MediaKind::Audio {
+        return;
+    }
+    listed.layers.sort_by_key(|layer| layer.quality);
+    if line.media.rids.len() > 1 {
+        for (layer, rid) in listed.layers.iter_mut().zip(&line.media.rids) {
+            layer.rid.clone_from(rid);
+        }
+    } else if codec.may_be_layered() && listed.layers.len() > 1 {
+        for (layer, spatial) in listed.layers.iter_mut().zip(0..) {
+            layer.spatial_layer = spatial;
+        }
+    } else if let (Some(layer), Some((ssrc, rtx))) = (listed.layers.first_mut(), line.media.ssrc) {
+        layer.ssrc = ssrc;
+        layer.repair_ssrc = rtx.unwrap_or(0);
+    }
 }
 
 fn check_announcement(
@@ -350,12 +381,12 @@ fn check_announcement(
         return Err((Reason::NotAllowed, "source: may not be published (canPublish, canPublishSources)"));
     }
     if !request.sid.is_empty() {
-        let known = participant.tracks.contains_key(&request.sid);
-        return Err(if known {
-            (Reason::UnsupportedType, "sid: a second codec of a track is not supported")
-        } else {
-            (Reason::NotFound, "sid: no such track")
-        });
+        let track = participant.tracks.get(&request.sid).ok_or((Reason::NotFound, "sid: no such track"))?;
+        let codec = request.simulcast_codecs.first().and_then(|codec| Codec::named(&codec.codec));
+        let is_awaited = |backup: &Rendition| Some(backup.codec) == codec && !backup.is_published();
+        if !track.backup.as_ref().is_some_and(is_awaited) {
+            return Err((Reason::InvalidRequest, "simulcast_codecs: not a codec that the track waits for"));
+        }
     }
     if request.cid.is_empty() || request.cid.len() > MAX_TRACK_NAME || request.name.len() > MAX_TRACK_NAME {
         return Err((Reason::InvalidRequest, "cid and name: at most 256 bytes, cid not empty"));

@@ -10,9 +10,10 @@ use proto::{DisconnectReason, VideoQuality};
 use rand::RngExt;
 
 use super::offers::{remote_credentials, remote_of};
-use super::participant::{Audience, Carrying, Line, Outstanding, Participant, Settings, Track, Wish};
+use super::participant::{Agreed, Audience, Carrying, Line, Outstanding, Participant, Settings, Wish};
+use super::track::{Rendition, Track};
 use super::{Moment, Room};
-use crate::downtrack::{DownConfig, Wanted};
+use crate::downtrack::{DownConfig, Format, Wanted};
 use crate::ids::{Identity, SourceKey};
 use crate::sdp::{self, Codec, DownLine, Media, MediaKind, Sending, Setup, uri, write_offer};
 use crate::shard::{self, Side};
@@ -127,7 +128,7 @@ impl Room {
         let Some((own, publisher)) = both else { return };
         let Some(track) = publisher.tracks.get(sid) else { return };
         let (stream_id, shared) = (stream_of(own, publisher, track), own.takes_shared_streams());
-        let (source, stereo) = (track.source, is_stereo(track));
+        let (source, stereo) = (track.primary.source, is_stereo(track));
         let Some(participant) = self.participants.get_mut(identity) else { return };
         let side = &mut participant.subscriber;
         let line = &mut side.lines[index];
@@ -139,7 +140,14 @@ impl Room {
         // looks like none makes the client look up the line in the offer's map.
         let track_id = if shared { format!("line-{}", line.sdp.mid) } else { sid.to_owned() };
         line.sdp.sending = Some(Sending { stream_id, track_id, ssrc, rtx_ssrc, stereo });
-        line.carrying = Some(Carrying { track: sid.to_owned(), source, key, offered: false, active: false });
+        line.carrying = Some(Carrying {
+            track: sid.to_owned(),
+            source,
+            key,
+            offered: false,
+            active: false,
+            agreed: None,
+        });
         side.subscriptions.insert(sid.to_owned(), index);
         self.wishes_changed.insert((identity.clone(), source));
     }
@@ -245,24 +253,44 @@ impl Room {
         for (index, line) in participant.subscriber.lines.iter().enumerate() {
             let Some(carrying) = line.carrying.as_ref().filter(|c| c.offered && !c.active) else { continue };
             let media = session.by_mid(&line.sdp.mid);
-            match media.filter(|media| !media.rejected && media.direction.receives()) {
-                Some(media) if !payload_types(media, &line.sdp.codecs).is_empty() => {
-                    let Some((publisher, track)) = self.track_of(carrying.source) else { continue };
-                    let wanted = wanted_of(participant, track, &carrying.track);
-                    let is_screen = track.info.source == proto::TrackSource::ScreenShare as i32;
-                    let config = down_config(moment, line, carrying, media, wanted, is_screen);
-                    agreed.push((index, carrying.track.clone(), publisher.peer, config));
-                }
-                Some(_) | None => refused.push(carrying.track.clone()),
-            }
+            let Some((publisher, track)) = self.track_of(carrying.source) else { continue };
+            let media = media.filter(|media| !media.rejected && media.direction.receives());
+            let formats = media.map(|media| formats_of(media, &line.sdp.codecs)).unwrap_or_default();
+            let Some((media, rendition)) = media.zip(track.rendition_for(&formats)) else {
+                refused.push(carrying.track.clone());
+                continue;
+            };
+            let wanted = wanted_of(participant, track, rendition);
+            let is_screen = track.info.source == proto::TrackSource::ScreenShare as i32;
+            let sent: Vec<Format> = match track.kind {
+                MediaKind::Audio => formats.clone(),
+                MediaKind::Video => formats.iter().copied().filter(|f| f.codec == rendition.codec).collect(),
+            };
+            let mut config = down_config(moment, line, carrying, media, &sent);
+            (config.source, config.wanted, config.is_screen) = (rendition.source, wanted, is_screen);
+            let formats = track.backup.is_some().then_some(formats);
+            agreed.push((index, publisher.peer, rendition.is_published(), config, formats));
         }
-        for (index, track, publisher, config) in agreed {
+        for (index, publisher, is_there, config, formats) in agreed {
             let Some(participant) = self.participants.get_mut(identity) else { return };
-            if let Some(carrying) = &mut participant.subscriber.lines[index].carrying {
-                carrying.active = true;
+            let hidden = participant.permission.hidden;
+            let Some(carrying) = &mut participant.subscriber.lines[index].carrying else { continue };
+            let (track, source) = (carrying.track.clone(), config.source);
+            let before = std::mem::replace(&mut carrying.source, source);
+            carrying.active = is_there;
+            let is_news = carrying.agreed.is_none();
+            carrying.agreed = formats.map(|formats| Box::new(Agreed { config: config.clone(), formats }));
+            if before != source {
+                // The publisher hears that the other codec is needed.
+                self.wishes_changed.insert((identity.clone(), before));
+                self.wishes_changed.insert((identity.clone(), source));
             }
-            let (hidden, source) = (participant.permission.hidden, config.source);
-            self.tell_shard(peer, shard::Command::AddDown { peer, config });
+            if is_there {
+                self.tell_shard(peer, shard::Command::AddDown { peer, config });
+            }
+            if !is_news {
+                continue;
+            }
             let known =
                 self.track_of(source).map(|(publisher, _)| publisher).filter(|p| !p.permission.hidden);
             if let Some(info) = known.and_then(Participant::quality_info) {
@@ -353,7 +381,8 @@ impl Room {
             return;
         }
         let Some((_, track)) = self.track_of(source) else { return };
-        let wanted = wanted_of(&self.participants[identity], track, sid);
+        let Some(rendition) = track.rendition(source) else { return };
+        let wanted = wanted_of(&self.participants[identity], track, rendition);
         self.tell_shard(peer, shard::Command::SetDown { peer, key, wanted });
     }
 
@@ -424,8 +453,10 @@ fn is_stereo(track: &Track) -> bool {
 /// The m-line that a track needs, without a name yet.
 pub(super) fn new_line(own: &Participant, track: &Track) -> DownLine {
     let codecs = match track.kind {
-        MediaKind::Video => vec![track.codec],
-        MediaKind::Audio if matches!(track.codec, Codec::Pcmu | Codec::Pcma) => vec![track.codec],
+        MediaKind::Video => track.renditions().map(|rendition| rendition.codec).collect(),
+        MediaKind::Audio if matches!(track.primary.codec, Codec::Pcmu | Codec::Pcma) => {
+            vec![track.primary.codec]
+        }
         // Firefox and Safari do not know RED; they get Opus out of it.
         MediaKind::Audio if own.params.browser.eq_ignore_ascii_case("safari") => vec![Codec::Opus],
         MediaKind::Audio => vec![Codec::Red, Codec::Opus],
@@ -441,10 +472,14 @@ fn stream_of(own: &Participant, publisher: &Participant, track: &Track) -> Strin
     format!("{}|{second}", publisher.info.sid)
 }
 
-/// Payload types under which the client takes these codecs.
-fn payload_types(media: &Media, codecs: &[Codec]) -> Vec<(Codec, u8)> {
+/// How the client takes these codecs, as far as it does.
+fn formats_of(media: &Media, codecs: &[Codec]) -> Vec<Format> {
     let taken = |codec: &Codec| media.codecs.iter().find(|offered| offered.codec == *codec);
-    codecs.iter().filter_map(|codec| taken(codec).map(|offered| (*codec, offered.payload_type))).collect()
+    let format = |codec: &Codec| {
+        let offered = taken(codec)?;
+        Some(Format { codec: *codec, payload_type: offered.payload_type, rtx: offered.rtx })
+    };
+    codecs.iter().filter_map(format).collect()
 }
 
 fn down_config(
@@ -452,43 +487,36 @@ fn down_config(
     line: &Line,
     carrying: &Carrying,
     media: &Media,
-    wanted: Wanted,
-    is_screen: bool,
+    formats: &[Format],
 ) -> DownConfig {
-    let payload_types = payload_types(media, &line.sdp.codecs);
     let sending = line.sdp.sending.as_ref();
     let number = |uri: &str| media.extensions.iter().find(|(_, name)| name == uri).map(|(id, _)| *id);
-    let rtx_payload_type = media
-        .codecs
-        .iter()
-        .find(|offered| payload_types.iter().any(|(_, pt)| *pt == offered.payload_type))
-        .and_then(|offered| offered.rtx);
     DownConfig {
         key: carrying.key,
         source: carrying.source,
         kind: line.sdp.kind,
-        is_screen,
+        is_screen: false,
         mid: number(uri::MID).map(|id| (id, line.sdp.mid.clone())),
         ssrc: sending.map_or(0, |sending| sending.ssrc),
-        rtx: sending.and_then(|sending| sending.rtx_ssrc).zip(rtx_payload_type),
-        payload_types,
+        rtx: sending.and_then(|sending| sending.rtx_ssrc).zip(formats.iter().find_map(|format| format.rtx)),
+        payload_types: formats.iter().map(|format| (format.codec, format.payload_type)).collect(),
         cname: sending.map(|sending| sending.stream_id.clone()).unwrap_or_default(),
         dependency: number(uri::DEPENDENCY),
         transport: number(uri::TRANSPORT_CC),
-        wanted,
+        wanted: Wanted::default(),
         first_sequence: moment.rng.random_range(1..0x7000),
         first_timestamp: moment.rng.random(),
     }
 }
 
-/// What a participant wants of a track.
-pub(super) fn wanted_of(own: &Participant, track: &Track, sid: &str) -> Wanted {
-    let top = track.layers - 1;
+/// What a participant wants of a track in that codec.
+pub(super) fn wanted_of(own: &Participant, track: &Track, rendition: &Rendition) -> Wanted {
+    let top = rendition.layers - 1;
+    let listed = track.layers_of(rendition);
     let default = if own.params.adaptive_stream { VideoQuality::Low } else { VideoQuality::High };
-    let settings = own.subscriber.wishes.get(sid).and_then(|wish| wish.settings);
-    let pixels_of = |layer: usize| {
-        track.info.layers.get(layer).map_or(0, |layer| layer.width.saturating_mul(layer.height))
-    };
+    let settings = own.subscriber.wishes.get(&track.info.sid).and_then(|wish| wish.settings);
+    let pixels_of =
+        |layer: usize| listed.get(layer).map_or(0, |layer| layer.width.saturating_mul(layer.height));
     let Some(settings) = settings else {
         let max_layer = layer_of_quality(default, top);
         return Wanted { max_layer, pixels: pixels_of(max_layer), ..Wanted::default() };
@@ -503,7 +531,7 @@ pub(super) fn wanted_of(own: &Participant, track: &Track, sid: &str) -> Wanted {
         }
         let covers =
             |have: u32, want: u32| u64::from(have) * 100 >= u64::from(want) * u64::from(COVERS_PERCENT);
-        let layers = track.info.layers.iter().take(track.layers);
+        let layers = listed.iter().take(rendition.layers);
         let fits = layers.map(|l| covers(l.width, settings.width) && covers(l.height, settings.height));
         Some(fits.enumerate().find(|(_, fits)| *fits).map_or(top, |(index, _)| index.min(top)))
     };

@@ -116,6 +116,11 @@ impl Sim {
 
     /// Answers the last offer that the peer got, if it waits for an answer.
     fn answer(&mut self, peer: PeerHandle) {
+        self.answer_with(peer, |sdp| sdp);
+    }
+
+    /// The same with a description that was changed.
+    fn answer_with(&mut self, peer: PeerHandle, change: impl FnOnce(String) -> String) {
         let offer = self.said.iter().rev().find_map(|effect| match effect {
             Effect::Signal { peer: to, message } if *to == peer => match &**message {
                 Response::Offer(offer) => Some(offer.clone()),
@@ -129,6 +134,7 @@ impl Sim {
             .replace("a=setup:actpass", "a=setup:active")
             .replace("a=sendonly", "a=recvonly")
             .replace("a=ice-ufrag:00", &format!("a=ice-ufrag:c{}", peer.key));
+        let sdp = change(sdp);
         let answer =
             proto::SessionDescription { r#type: "answer".into(), sdp, id: offer.id, ..Default::default() };
         self.signal(peer, Request::Answer(answer));
@@ -687,7 +693,7 @@ fn a_second_share_on_another_line_arrives() {
     assert!(sim.room.participants[&Identity::new("alice").expect("good")].tracks.is_empty());
     sim.offer(alice, &[("0", MediaKind::Video, None), ("1", MediaKind::Video, Some("again"))]);
     let tracks = &sim.room.participants[&Identity::new("alice").expect("good")].tracks;
-    assert_eq!(tracks.values().map(|track| track.mid.as_str()).collect::<Vec<_>>(), ["m1"]);
+    assert_eq!(tracks.values().map(|track| track.info.mid.as_str()).collect::<Vec<_>>(), ["m1"]);
     sim.take();
     sim.answer(bob);
     assert!(
@@ -870,6 +876,7 @@ fn a_browser_that_takes_no_line_twice_comes_again_before_it_has_too_many() {
     panic!("its lines only become more");
 }
 
+mod backup;
 mod calls;
 mod codecs;
 mod dynacast;

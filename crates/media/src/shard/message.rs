@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bwe::Bitrate;
-use crate::downtrack::{DownConfig, Wanted};
+use crate::downtrack::{DownConfig, Format, Wanted};
 use crate::ids::{DownKey, IceCredentials, PeerHandle, RoomId, SourceKey};
 use crate::sdp::PayloadTypes;
 use crate::transport::{Remote, UpMedia};
@@ -124,6 +124,19 @@ pub enum Command {
         peer: PeerHandle,
         /// What.
         key: DownKey,
+        /// What is wanted of it now.
+        wanted: Wanted,
+    },
+    /// Send a track in another codec from now on.
+    SwitchDown {
+        /// To whom.
+        peer: PeerHandle,
+        /// What.
+        key: DownKey,
+        /// Where it comes from in that codec.
+        source: SourceKey,
+        /// How the subscriber takes that codec.
+        format: Format,
         /// What is wanted of it now.
         wanted: Wanted,
     },

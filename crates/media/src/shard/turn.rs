@@ -38,6 +38,7 @@ impl Shard {
             | Command::AddDown { peer, .. }
             | Command::RemoveDown { peer, .. }
             | Command::SetDown { peer, .. }
+            | Command::SwitchDown { peer, .. }
             | Command::LimitDown { peer, .. } => match self.by_handle.get(peer) {
                 Some(index) => Some(*index),
                 // Already lost; the room will hear of it.
@@ -80,6 +81,20 @@ impl Shard {
             }
             (Command::SetDown { key, wanted, .. }, Some(index)) => {
                 self.peers[index].egress.set_wanted(now, key, wanted);
+                self.allocate(now, index);
+                self.ask_for_keyframes(now, index);
+            }
+            (Command::SwitchDown { key, source, format, wanted, .. }, Some(index)) => {
+                let Some((track, before)) = self.peers[index].egress.switch(now, key, source, format, wanted)
+                else {
+                    return;
+                };
+                if let Some(published) = self.published_mut(before) {
+                    published.subscribers.retain(|own| *own != (index, track));
+                }
+                if let Some(published) = self.published_mut(source) {
+                    published.subscribers.push((index, track));
+                }
                 self.allocate(now, index);
                 self.ask_for_keyframes(now, index);
             }

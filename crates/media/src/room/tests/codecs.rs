@@ -48,7 +48,7 @@ fn publish(sim: &mut Sim, peer: PeerHandle, codec: &str, mode: Mode, kind: Media
     sim.signal(peer, offer_of(peer, kind, offered));
 }
 
-fn track_of(sim: &Sim, peer: PeerHandle) -> Option<&super::super::participant::Track> {
+fn track_of(sim: &Sim, peer: PeerHandle) -> Option<&super::super::track::Track> {
     sim.room.participants[&sim.room.by_peer[&peer]].tracks.values().next()
 }
 
@@ -67,7 +67,7 @@ fn a_layered_stream_has_layers_to_choose_from() {
             &offered,
         );
         let track = track_of(&sim, alice).expect("it is published");
-        assert_eq!((track.codec, track.layers), (codec, 3));
+        assert_eq!((track.primary.codec, track.primary.layers), (codec, 3));
         let spatial = |layer: &proto::VideoLayer| (layer.quality, layer.spatial_layer, layer.width);
         let listed: Vec<_> = track.info.layers.iter().map(spatial).collect();
         assert_eq!(listed, [(0, 0, 160), (1, 1, 320), (2, 2, 640)], "the lowest first");
@@ -111,7 +111,7 @@ fn a_stream_without_layers_is_one_layer() {
         let alice = sim.join("alice");
         publish(&mut sim, alice, codec.mime_type(), mode, MediaKind::Video, &[codec]);
         let track = track_of(&sim, alice).expect("it is published");
-        assert_eq!((track.codec, track.layers), (codec, 1));
+        assert_eq!((track.primary.codec, track.primary.layers), (codec, 1));
     }
 }
 
@@ -121,7 +121,7 @@ fn only_codecs_that_are_enabled_are_taken() {
         let mut sim = Sim::with_codecs(enabled);
         let alice = sim.join("alice");
         publish(&mut sim, alice, wished, Mode::Unused, kind, offered);
-        track_of(&sim, alice).map(|track| track.codec)
+        track_of(&sim, alice).map(|track| track.primary.codec)
     };
     let (audio, video) = (MediaKind::Audio, MediaKind::Video);
     assert_eq!(taken(&Codec::DEFAULT, video, "h265", &[Codec::H265, Codec::Vp8]), Some(Codec::Vp8));
