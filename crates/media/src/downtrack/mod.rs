@@ -324,6 +324,7 @@ impl DownTrack {
         if self.is_off() {
             return None;
         }
+        let (payload_type, content) = self.payload_type(packet)?;
         if self.current == Some(layer) && self.selector.counts_anew(packet) {
             self.current = None;
         }
@@ -335,7 +336,6 @@ impl DownTrack {
             self.keyframe_asked = None;
             self.selector.restart();
         }
-        let (payload_type, content) = self.payload_type(packet)?;
         let outgoing = match self.selector.choose(packet, target.limits) {
             Choice::Lose => return None,
             Choice::LeaveOut if self.munger.leave_out(packet) => return None,

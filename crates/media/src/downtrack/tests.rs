@@ -104,6 +104,48 @@ fn a_switch_continues_every_number() {
 }
 
 #[test]
+fn another_codec_continues_the_stream() {
+    let now = Instant::now();
+    let source = |key, codec| {
+        let mut source = Source::new(SourceKey(key), MediaKind::Video, 1);
+        let payload: &[u8] = if codec == Codec::Vp8 { &[0x10, 0] } else { &[0x08, 0] };
+        let raw = crate::ingest::RawPacket {
+            sequence: 1,
+            timestamp: 0,
+            marker: false,
+            codec: Some(codec),
+            audio_level: None,
+            dependency: None,
+            payload: payload.into(),
+        };
+        source.push(now, 0, raw).expect("of use");
+        source
+    };
+    let (vp9, vp8) = (source(1, Codec::Vp9), source(2, Codec::Vp8));
+    let first =
+        |source: &Source| source.layers[0].ring.get(1 << 16 | 1).or(source.layers[0].ring.get(1)).cloned();
+    let (vp9_packet, vp8_packet) = (first(&vp9).expect("kept"), first(&vp8).expect("kept"));
+    let mut track = track(MediaKind::Video);
+    track.config.payload_types = vec![(Codec::Vp9, 98)];
+    let sent = track.forward(now, 0, only(0), &vp9_packet, Clocks::default()).expect("a key frame");
+    assert_eq!((sent.payload_type, sent.numbers.sequence), (98, 100));
+    track.note_left(100, None);
+
+    let format = Format { codec: Codec::Vp8, payload_type: 96, rtx: Some(95) };
+    track.switch(SourceKey(2), format, Wanted::default());
+    assert_eq!(track.missed(now, 100), None, "what was sent lies in the other source");
+    assert!(track.needs_keyframe(now, only(0)));
+    assert_eq!(track.forward(now, 0, only(0), &vp9_packet, Clocks::default()), None, "not of this codec");
+    let later = now + Duration::from_millis(100);
+    let next = track.forward(later, 0, only(0), &vp8_packet, Clocks::default()).expect("a key frame");
+    assert_eq!((next.payload_type, next.numbers.sequence), (96, 101));
+    assert_eq!(next.numbers.timestamp, sent.numbers.timestamp + 9_000);
+    track.note_left(101, None);
+    assert_eq!(track.missed(later, 101), Some(101));
+    assert_eq!(track.next_rtx().map(|rtx| (rtx.ssrc, rtx.payload_type)), Some((2, 95)));
+}
+
+#[test]
 fn without_reports_the_time_that_passed_counts() {
     let start = Instant::now();
     let mut track = track(MediaKind::Video);
