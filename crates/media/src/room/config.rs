@@ -107,6 +107,8 @@ pub struct Limits {
     pub participants: usize,
     /// Tracks that one participant publishes.
     pub tracks_per_participant: usize,
+    /// Data tracks that one participant publishes; 0 for none at all.
+    pub data_tracks_per_participant: usize,
     /// Tracks that wait for their session description.
     pub pending_tracks: usize,
     /// Tracks that one participant receives.
@@ -122,6 +124,7 @@ impl Default for Limits {
         Self {
             participants: 1_000,
             tracks_per_participant: 32,
+            data_tracks_per_participant: 32,
             pending_tracks: 20,
             subscriptions: 900,
             rooms: 10_000,

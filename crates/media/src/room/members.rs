@@ -10,6 +10,7 @@ use proto::signal_response::Message as Response;
 use proto::{DisconnectReason, ParticipantInfo};
 use rand::RngExt;
 
+use super::data_tracks::DataHandles;
 use super::participant::{Participant, PublisherSide, Requested, SubscriberSide};
 use super::simulate::Simulated;
 use super::{ANNOUNCED_PROTOCOL, ANNOUNCED_VERSION, COUNTS_DELAY, Effect, Moment, Room};
@@ -143,6 +144,7 @@ impl Room {
         self.effects.push(Effect::CloseSignal { peer });
         self.tell_shard(peer, shard::Command::RemovePeer { peer });
         let received = participant.subscriber.lines.iter().filter_map(|line| line.carrying.as_ref());
+        self.data_unsettled = true;
         self.wishes_changed.extend(received.map(|carrying| (identity.clone(), carrying.source)));
 
         let info = self.departed(moment, &mut participant, reason);
@@ -240,6 +242,7 @@ impl Room {
         let info = participant.info();
         let answer = participant.subscriber.held_answer.take();
         self.broadcast(identity);
+        self.data_unsettled = true;
         self.webhook(moment, "participant_joined", |event| event.participant = Some(info));
         if let Some(answer) = answer {
             self.activate_lines(moment, identity, &answer);
@@ -391,10 +394,12 @@ fn new_participant(moment: &mut Moment<'_>, params: JoinParams, peer: PeerHandle
             waiting: Vec::new(),
             requested: Requested::default(),
             wishes: HashMap::new(),
+            data_handles: DataHandles::default(),
             failed: HashSet::new(),
             next_mid: 1,
         },
         tracks: BTreeMap::new(),
+        data_tracks: BTreeMap::new(),
         pending: VecDeque::new(),
         audience: None,
         connect_by: Some(moment.now + CONNECT_TIMEOUT),

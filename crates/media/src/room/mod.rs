@@ -7,6 +7,7 @@ mod api;
 mod backup;
 mod config;
 mod data;
+mod data_tracks;
 mod dispatch;
 mod dynacast;
 mod fuzz;
@@ -197,6 +198,8 @@ pub struct Room {
     unsettled: BTreeSet<Identity>,
     /// Who wants something else of which track since this step.
     wishes_changed: BTreeSet<(Identity, SourceKey)>,
+    /// Who receives which data track may have changed in this step.
+    data_unsettled: bool,
     /// When less may be wanted of which track.
     demand_checks: BTreeSet<(Instant, SourceKey)>,
     next_key: u64,
@@ -254,6 +257,7 @@ impl Room {
             by_source: HashMap::new(),
             unsettled: BTreeSet::new(),
             wishes_changed: BTreeSet::new(),
+            data_unsettled: false,
             demand_checks: BTreeSet::new(),
             next_key: 0,
             empty_since: Some(moment.now),
@@ -299,6 +303,7 @@ impl Room {
         }
         self.settle_rpcs(moment.now);
         self.tell_recording();
+        self.settle_data_tracks();
         self.negotiate_all(moment);
         self.settle_demand(moment.now);
         std::mem::take(&mut self.effects)
@@ -346,19 +351,16 @@ impl Room {
             Request::UpdateMetadata(request) => self.update_own_metadata(moment, &identity, request),
             Request::UpdateAudioTrack(request) => self.update_audio_track(&identity, &request),
             Request::UpdateVideoTrack(request) => self.update_video_track(&identity, &request),
-            Request::PublishDataTrackRequest(request) => {
-                self.refuse(peer, 0, Some(proto::request_response::Request::PublishDataTrack(request)));
-            }
-            Request::UnpublishDataTrackRequest(request) => {
-                self.refuse(peer, 0, Some(proto::request_response::Request::UnpublishDataTrack(request)));
-            }
-            Request::StoreDataBlobRequest(request) => self.refuse(peer, request.request_id, None),
-            Request::GetDataBlobRequest(request) => self.refuse(peer, request.request_id, None),
+            Request::PublishDataTrackRequest(request) => self.publish_data_track(moment, &identity, request),
+            Request::UnpublishDataTrackRequest(request) => self.unpublish_data_track(&identity, request),
+            Request::UpdateDataSubscription(request) => self.data_subscription(&identity, &request),
+            Request::StoreDataBlobRequest(request) => self.refuse_blob(peer, request.request_id),
+            Request::GetDataBlobRequest(request) => self.refuse_blob(peer, request.request_id),
             Request::SyncState(state) => self.sync_state(moment, &identity, state),
             Request::Simulate(request) => self.simulate(moment, &identity, &request),
             // Candidates of clients are not needed: we are a lite agent and learn addresses from their checks.
-            // Data tracks are not there to subscribe to; the rest is deprecated.
-            Request::Trickle(_) | Request::UpdateLayers(_) | Request::UpdateDataSubscription(_) => {}
+            // The rest is deprecated.
+            Request::Trickle(_) | Request::UpdateLayers(_) => {}
         }
     }
 
@@ -375,21 +377,32 @@ impl Room {
         }
     }
 
+    /// Blobs are off in livekit-server unless they are switched on, and clients are told so.
+    fn refuse_blob(&mut self, peer: PeerHandle, request_id: u32) {
+        let response = proto::RequestResponse {
+            reason: proto::request_response::Reason::NotAllowed as i32,
+            message: "there are no data blobs on this server".into(),
+            request_id,
+            ..proto::RequestResponse::default()
+        };
+        self.send(peer, Response::RequestResponse(response));
+    }
+
+    /// Answers a request that cannot be followed.
     fn refuse(
         &mut self,
         peer: PeerHandle,
-        request_id: u32,
-        request: Option<proto::request_response::Request>,
+        reason: proto::request_response::Reason,
+        message: &str,
+        request: proto::request_response::Request,
     ) {
-        self.send(
-            peer,
-            Response::RequestResponse(proto::RequestResponse {
-                reason: proto::request_response::Reason::NotAllowed as i32,
-                message: "data tracks and blobs are not supported by this server".into(),
-                request_id,
-                request,
-            }),
-        );
+        let response = proto::RequestResponse {
+            reason: reason as i32,
+            message: message.to_owned(),
+            request: Some(request),
+            ..proto::RequestResponse::default()
+        };
+        self.send(peer, Response::RequestResponse(response));
     }
 
     fn send(&mut self, peer: PeerHandle, message: Response) {
@@ -429,7 +442,7 @@ impl Room {
 
     fn count(&mut self) {
         let visible = || self.participants.values().filter(|p| !p.permission.hidden);
-        let (all, publishers) = (visible().count(), visible().filter(|p| !p.tracks.is_empty()).count());
+        let (all, publishers) = (visible().count(), visible().filter(|p| p.is_publisher()).count());
         self.info.num_participants = all as u32;
         self.info.num_publishers = publishers as u32;
     }

@@ -8,6 +8,7 @@ use livekit_protocol as proto;
 use proto::participant_info::{Kind, State};
 use proto::{ParticipantInfo, ParticipantPermission};
 
+use super::data_tracks::{DataHandles, DataTrack};
 use super::simulate::Simulated;
 use super::track::{Pending, Rendition, Track};
 use crate::downtrack::{DownConfig, Format};
@@ -18,6 +19,9 @@ use crate::transport::UpMedia;
 
 /// The first livekit-client that is known to find a track by its m-line, and so takes another one on a used line.
 const MAPS_LINES_TO_TRACKS: (u32, u32) = (2, 17);
+
+/// Most tracks that a client may have wishes about.
+pub(super) const MAX_WISHES: usize = 4_000;
 
 /// Somebody in the room.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub(super) struct Participant {
     pub(super) subscriber: SubscriberSide,
     /// Published tracks by name.
     pub(super) tracks: BTreeMap<String, Track>,
+    /// Published data tracks by their publisher's handle.
+    pub(super) data_tracks: BTreeMap<u16, DataTrack>,
     /// Announced tracks that wait for their m-line.
     pub(super) pending: VecDeque<Pending>,
     /// Who may receive this participant's tracks; everybody when absent.
@@ -121,6 +127,8 @@ pub(super) struct SubscriberSide {
     pub(super) requested: Requested,
     /// What the client said about tracks, also about unknown ones; bounded.
     pub(super) wishes: HashMap<String, Wish>,
+    /// Data tracks that are received.
+    pub(super) data_handles: DataHandles,
     /// Tracks that the client cannot receive.
     pub(super) failed: HashSet<String>,
     pub(super) next_mid: u32,
@@ -267,9 +275,14 @@ impl Participant {
         ParticipantInfo {
             tracks: self.tracks.values().map(|track| track.info.clone()).collect(),
             permission: Some(self.permission.clone()),
-            is_publisher: !self.tracks.is_empty(),
+            data_tracks: self.data_tracks.values().map(|track| track.info.clone()).collect(),
+            is_publisher: self.is_publisher(),
             ..self.info.clone()
         }
+    }
+
+    pub(super) fn is_publisher(&self) -> bool {
+        !self.tracks.is_empty() || !self.data_tracks.is_empty()
     }
 
     /// Something that others see has changed.
@@ -324,6 +337,27 @@ impl Participant {
         let sources = &self.permission.can_publish_sources;
         let unknown = source == proto::TrackSource::Unknown as i32;
         self.permission.can_publish && (sources.is_empty() || (!unknown && sources.contains(&source)))
+    }
+
+    /// Whether this one is to receive a track of `publisher`. `unasked` if it wants all that it does not speak of.
+    pub(super) fn is_to_receive(&self, publisher: &Participant, sid: &str, unasked: bool) -> bool {
+        let wish = self.subscriber.wishes.get(sid).copied().unwrap_or_default();
+        // Tracks of hidden participants are not announced, so nobody is given them unasked. Whoever is not active is not
+        // known outside either, so nobody could take their rights away.
+        publisher.is_active()
+            && self.peer != publisher.peer
+            && self.permission.can_subscribe
+            && wish.subscribed.unwrap_or(unasked && !publisher.permission.hidden)
+            && publisher.admits(self, sid)
+    }
+
+    /// What this one wants of a track; `None` for more wishes than are kept.
+    pub(super) fn wish_of(&mut self, sid: &str) -> Option<&mut Wish> {
+        let wishes = &mut self.subscriber.wishes;
+        if sid.len() > 64 || (wishes.len() >= MAX_WISHES && !wishes.contains_key(sid)) {
+            return None;
+        }
+        Some(wishes.entry(sid.to_owned()).or_default())
     }
 
     /// Whether `other` may receive `track` of this participant.

@@ -10,7 +10,7 @@ use super::dynacast::Demanded;
 use super::participant::{Participant, UpLine};
 use super::track::{Pending, Rendition, Track};
 use super::{Moment, Room};
-use crate::ids::{Identity, PeerHandle, SourceKey, random_sid};
+use crate::ids::{Identity, SourceKey, random_sid};
 use crate::ingest::MAX_LAYERS;
 use crate::sdp::{Codec, MediaKind};
 use crate::shard;
@@ -34,7 +34,7 @@ impl Room {
         let Some(participant) = self.participants.get_mut(identity) else { return };
         let peer = participant.peer;
         if let Err((reason, message)) = check_announcement(participant, &request, &self.facts.limits) {
-            self.refuse_track(peer, request, reason, message);
+            self.refuse(peer, reason, message, proto::request_response::Request::AddTrack(request));
             return;
         }
         if !request.sid.is_empty() {
@@ -55,22 +55,6 @@ impl Room {
         self.send(peer, Response::TrackPublished(published));
         // The offer may have come first.
         self.match_tracks(moment, identity);
-    }
-
-    fn refuse_track(
-        &mut self,
-        peer: PeerHandle,
-        request: proto::AddTrackRequest,
-        reason: proto::request_response::Reason,
-        message: &str,
-    ) {
-        let response = proto::RequestResponse {
-            reason: reason as i32,
-            message: message.to_owned(),
-            request: Some(proto::request_response::Request::AddTrack(request)),
-            ..proto::RequestResponse::default()
-        };
-        self.send(peer, Response::RequestResponse(response));
     }
 
     /// Gives announced tracks their m-lines: by the browser's name first, then in order of their kind.

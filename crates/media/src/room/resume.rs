@@ -121,7 +121,11 @@ impl Room {
             let pending = || participant.pending.iter().any(|pending| pending.info.sid == track.sid);
             participant.tracks.contains_key(&track.sid) || pending()
         };
-        if !state.publish_tracks.iter().all(is_known) {
+        let is_there = |response: &proto::PublishDataTrackResponse| {
+            let Some(track) = &response.info else { return true };
+            participant.data_tracks.values().any(|own| own.info.sid == track.sid)
+        };
+        if !state.publish_tracks.iter().all(is_known) || !state.publish_data_tracks.iter().all(is_there) {
             // It sends what nobody can receive; only coming again helps.
             self.remove(moment, identity, DisconnectReason::StateMismatch, Some(Action::Reconnect));
             return;

@@ -104,8 +104,12 @@ impl Room {
         let pending = std::mem::take(&mut participant.pending);
         participant.pending =
             pending.into_iter().filter(|p| participant.may_publish(p.info.source)).collect();
+        let may_publish_data = participant.permission.can_publish_data;
         for sid in forbidden {
             self.unpublish(moment, identity, &sid, true);
+        }
+        if !may_publish_data {
+            self.end_data_tracks(identity);
         }
         if is_hidden && !was_hidden {
             // For the others this one leaves.

@@ -10,7 +10,7 @@ use proto::{DisconnectReason, VideoQuality};
 use rand::RngExt;
 
 use super::offers::{remote_credentials, remote_of};
-use super::participant::{Agreed, Audience, Carrying, Line, Outstanding, Participant, Settings, Wish};
+use super::participant::{Agreed, Audience, Carrying, Line, MAX_WISHES, Outstanding, Participant, Settings};
 use super::track::{Rendition, Track};
 use super::{Moment, Room};
 use crate::downtrack::{DownConfig, Format, Wanted};
@@ -20,14 +20,13 @@ use crate::shard::{self, Side};
 
 /// An offer that is not answered by then ends the session: the client comes again.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-/// Most tracks that a client may have wishes about.
-const MAX_WISHES: usize = 4_000;
 /// A layer covers what is asked for if it has at least this part of it (LiveKit's tolerance of 20 %).
 const COVERS_PERCENT: u32 = 80;
 
 impl Room {
     /// Brings the m-lines of a participant in line with what it should receive.
     pub(super) fn reconcile(&mut self, identity: &Identity) {
+        self.data_unsettled = true;
         let Some(own) = self.participants.get(identity) else { return };
         let mut missing = Vec::new();
         let mut wanted = BTreeSet::new();
@@ -327,7 +326,7 @@ impl Room {
         let Some(participant) = self.participants.get_mut(identity) else { return };
         let by_participant = request.participant_tracks.iter().flat_map(|tracks| &tracks.track_sids);
         for sid in request.track_sids.iter().chain(by_participant) {
-            if let Some(wish) = wish_of(participant, sid) {
+            if let Some(wish) = participant.wish_of(sid) {
                 wish.subscribed = Some(request.subscribe);
             }
             if request.subscribe {
@@ -370,7 +369,7 @@ impl Room {
         change: impl FnOnce(Option<Settings>) -> Settings,
     ) {
         let Some(participant) = self.participants.get_mut(identity) else { return };
-        if let Some(wish) = wish_of(participant, sid) {
+        if let Some(wish) = participant.wish_of(sid) {
             wish.settings = Some(change(wish.settings));
         }
         let peer = participant.peer;
@@ -403,6 +402,7 @@ impl Room {
             }
             allowed
         };
+        self.data_unsettled = true;
         let before = allowed(self);
         if let Some(publisher) = self.participants.get_mut(identity) {
             publisher.audience = Some(Audience::new(request));
@@ -426,24 +426,7 @@ impl Room {
 
 /// Whether somebody is to receive a track.
 fn is_for(own: &Participant, publisher: &Participant, sid: &str) -> bool {
-    let wish = own.subscriber.wishes.get(sid).copied().unwrap_or_default();
-    // Tracks of hidden participants are not announced, so nobody is given them unasked.
-    let unasked = own.params.auto_subscribe && !publisher.permission.hidden;
-    // Whoever is not active is not known outside either, so nobody could take their rights away.
-    publisher.is_active()
-        && own.peer != publisher.peer
-        && own.permission.can_subscribe
-        && wish.subscribed.unwrap_or(unasked)
-        && publisher.admits(own, sid)
-        && !own.subscriber.failed.contains(sid)
-}
-
-fn wish_of<'a>(participant: &'a mut Participant, sid: &str) -> Option<&'a mut Wish> {
-    let wishes = &mut participant.subscriber.wishes;
-    if sid.len() > 64 || (wishes.len() >= MAX_WISHES && !wishes.contains_key(sid)) {
-        return None;
-    }
-    Some(wishes.entry(sid.to_owned()).or_default())
+    own.is_to_receive(publisher, sid, own.params.auto_subscribe) && !own.subscriber.failed.contains(sid)
 }
 
 fn is_stereo(track: &Track) -> bool {

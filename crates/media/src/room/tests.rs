@@ -879,6 +879,7 @@ fn a_browser_that_takes_no_line_twice_comes_again_before_it_has_too_many() {
 mod backup;
 mod calls;
 mod codecs;
+mod data_tracks;
 mod dynacast;
 mod grants;
 mod resume;

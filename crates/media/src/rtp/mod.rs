@@ -1,6 +1,7 @@
 //! RTP and RTCP as bytes: headers, reports, feedback, and the little of each codec that forwarding needs.
 
 pub mod av1;
+pub mod data_track;
 pub mod dd;
 pub mod h264;
 pub mod h265;
@@ -156,6 +157,11 @@ pub struct StunRequest<'a> {
 pub fn fuzz(input: &[u8]) {
     let _ = DatagramKind::of(input);
     let _ = stun_request(input);
+    if data_track::handle_of(input).is_some() {
+        let mut packet = input.to_vec();
+        data_track::set_handle(&mut packet, 7);
+        assert_eq!(data_track::handle_of(&packet), Some(7));
+    }
     let _ = h264::starts_keyframe(input);
     let _ = h265::starts_keyframe(input);
     let _ = av1::starts_keyframe(input);

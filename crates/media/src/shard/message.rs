@@ -147,6 +147,15 @@ pub enum Command {
         /// No limit when absent.
         rate: Option<Bitrate>,
     },
+    /// These receive a data track from now on, each under a handle of its own.
+    SetDataTrack {
+        /// Who publishes it.
+        peer: PeerHandle,
+        /// The publisher's handle.
+        handle: u16,
+        /// Who receives it; nobody when it ends.
+        to: Vec<(PeerHandle, u16)>,
+    },
     /// Send a data message.
     SendData {
         /// To whom.

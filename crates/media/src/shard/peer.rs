@@ -19,9 +19,29 @@ pub(super) const MAX_STREAMS: usize = 64;
 /// Reliable data that may wait for a client before it is given up, in bytes.
 const MAX_WAITING: usize = 4 * 1024 * 1024;
 
-/// Labels of LiveKit's channels.
-pub(super) const RELIABLE: &str = "_reliable";
-pub(super) const LOSSY: &str = "_lossy";
+/// What LiveKit's clients have a data channel for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// Messages that arrive, in order.
+    Reliable,
+    /// Messages that may be lost.
+    Lossy,
+    /// Packets of data tracks, which may be lost.
+    Track,
+}
+
+impl Lane {
+    const ALL: [Self; 3] = [Self::Reliable, Self::Lossy, Self::Track];
+
+    /// The label of its channel.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Reliable => "_reliable",
+            Self::Lossy => "_lossy",
+            Self::Track => "_data_track",
+        }
+    }
+}
 
 /// One connection of a peer.
 #[derive(Debug)]
@@ -53,12 +73,15 @@ pub(super) struct Peer {
     pub(super) uplinks: HashMap<String, Uplink>,
     /// Streams to track and layer; learned from the first packets.
     pub(super) streams: HashMap<u32, (usize, usize)>,
-    /// Channels that the client has made, and whether they are the reliable one.
-    pub(super) incoming: HashMap<ChannelId, bool>,
-    /// What this client may still send.
+    /// Channels that the client has made.
+    pub(super) incoming: HashMap<ChannelId, Lane>,
+    /// Who receives its data tracks, and under which handles.
+    pub(super) data_tracks: HashMap<u16, Vec<(PeerHandle, u16)>>,
+    /// What this client may still send: messages, and packets of data tracks.
     pub(super) data_budget: DataBudget,
-    reliable: Option<Channel>,
-    lossy: Option<Channel>,
+    pub(super) track_budget: DataBudget,
+    /// Those to the client, by lane.
+    channels: [Option<Channel>; Lane::ALL.len()],
     waiting: VecDeque<Arc<[u8]>>,
     waiting_bytes: usize,
     pub(super) we_are_client: bool,
@@ -97,11 +120,11 @@ impl Peer {
         };
         // Before the first offer, so that the client finds them when data channels come up. On a connection of both
         // directions the client makes them.
-        let mut open = |label, reliable| {
+        let channels = Lane::ALL.map(|lane| {
             let transport = &mut subscriber.as_mut()?.transport;
-            Some(Channel { id: transport.open_channel(label, reliable), open: false })
-        };
-        let (reliable, lossy) = (open(RELIABLE, true), open(LOSSY, false));
+            let id = transport.open_channel(lane.label(), lane == Lane::Reliable);
+            Some(Channel { id, open: false })
+        });
         Self {
             handle,
             room,
@@ -111,9 +134,10 @@ impl Peer {
             uplinks: HashMap::new(),
             streams: HashMap::new(),
             incoming: HashMap::new(),
-            data_budget: DataBudget::new(now),
-            reliable,
-            lossy,
+            data_tracks: HashMap::new(),
+            data_budget: DataBudget::of_messages(now),
+            track_budget: DataBudget::of_deliveries(now),
+            channels,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             we_are_client: false,
@@ -137,37 +161,39 @@ impl Peer {
         std::iter::once(Side::Publisher).chain(self.subscriber.is_some().then_some(Side::Subscriber))
     }
 
-    /// A channel is open. Returns whether now both to the client are.
+    /// A channel is open. Returns whether now both for messages to the client are.
     pub(super) fn channel_open(&mut self, side: Side, label: &str, id: ChannelId) -> bool {
-        let reliable = match label {
-            RELIABLE => true,
-            LOSSY => false,
-            _ => return false,
-        };
+        let Some(lane) = Lane::ALL.into_iter().find(|lane| lane.label() == label) else { return false };
         if side == Side::Publisher {
-            self.incoming.insert(id, reliable);
+            self.incoming.insert(id, lane);
         }
         if side != self.down_side() {
             return false;
         }
-        let both = |peer: &Self| [peer.reliable, peer.lossy].into_iter().all(|c| c.is_some_and(|c| c.open));
+        let both =
+            |peer: &Self| [Lane::Reliable, Lane::Lossy].into_iter().all(|lane| peer.channel(lane).is_some());
         let before = both(self);
-        let channel = if reliable { &mut self.reliable } else { &mut self.lossy };
-        channel.get_or_insert(Channel { id, open: false }).open = true;
+        self.channels[lane as usize].get_or_insert(Channel { id, open: false }).open = true;
         !before && both(self)
     }
 
     /// The channel to the client, once it is open.
-    fn channel(&self, reliable: bool) -> Option<ChannelId> {
-        let channel = if reliable { self.reliable } else { self.lossy };
-        channel.filter(|channel| channel.open).map(|channel| channel.id)
+    fn channel(&self, lane: Lane) -> Option<ChannelId> {
+        self.channels[lane as usize].filter(|channel| channel.open).map(|channel| channel.id)
+    }
+
+    /// Sends a packet of a data track, if the client takes it now.
+    pub(super) fn send_track_packet(&mut self, packet: &[u8]) {
+        if let Some(channel) = self.channel(Lane::Track) {
+            let _ = self.connection(Side::Subscriber).transport.send_data(channel, packet);
+        }
     }
 
     /// Sends a message. `false` if the peer is too slow and must be given up.
     pub(super) fn send_data(&mut self, reliable: bool, payload: &Arc<[u8]>) -> bool {
         if !reliable {
             // Lossy means just that.
-            if let Some(lossy) = self.channel(false) {
+            if let Some(lossy) = self.channel(Lane::Lossy) {
                 let _ = self.connection(Side::Subscriber).transport.send_data(lossy, payload);
             }
             return true;
@@ -183,7 +209,7 @@ impl Peer {
 
     /// Sends what waits, as far as the client takes it.
     pub(super) fn flush_data(&mut self) {
-        let Some(reliable) = self.channel(true) else { return };
+        let Some(reliable) = self.channel(Lane::Reliable) else { return };
         while let Some(payload) = self.waiting.pop_front() {
             let transport = &mut self.connection(Side::Subscriber).transport;
             if transport.send_data(reliable, &payload) == DataSent::Full {

@@ -3,15 +3,16 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use super::peer::{MAX_STREAMS, Peer, Uplink};
+use super::peer::{Lane, MAX_STREAMS, Peer, Uplink};
 use super::{
     Command, Event, EventKind, Failure, LEVELS, PublishUpdate, Published, QUALITY_INTERVAL, Quality, Route,
     SPEAKER_STAYS, Shard, ShardConfig, Side, UNREACHABLE_FOR, due,
 };
 use crate::downtrack::DownConfig;
-use crate::ids::{IceCredentials, SourceKey};
+use crate::ids::{IceCredentials, PeerHandle, SourceKey};
 use crate::ingest::{RawPacket, Source};
 use crate::pacer;
+use crate::rtp::data_track;
 use crate::transport::{Remote, TransportError, TransportEvent};
 
 impl Shard {
@@ -39,6 +40,7 @@ impl Shard {
             | Command::RemoveDown { peer, .. }
             | Command::SetDown { peer, .. }
             | Command::SwitchDown { peer, .. }
+            | Command::SetDataTrack { peer, .. }
             | Command::LimitDown { peer, .. } => match self.by_handle.get(peer) {
                 Some(index) => Some(*index),
                 // Already lost; the room will hear of it.
@@ -102,16 +104,13 @@ impl Shard {
                 self.peers[index].egress.limit(now, rate);
                 self.allocate(now, index);
             }
+            (Command::SetDataTrack { handle, to, .. }, Some(index)) => {
+                let tracks = &mut self.peers[index].data_tracks;
+                if to.is_empty() { drop(tracks.remove(&handle)) } else { drop(tracks.insert(handle, to)) }
+            }
             (Command::SendData { peers, reliable, payload }, _) => {
                 for handle in peers {
-                    let Some(index) = self.by_handle.get(&handle).copied() else { continue };
-                    self.guarded(index, |shard| {
-                        if !shard.peers[index].send_data(reliable, &payload) {
-                            shard.lost.push((index, Failure::SlowData));
-                        }
-                        let side = shard.peers[index].down_side();
-                        shard.drain(now, Route { peer: index, side });
-                    });
+                    self.send_data(now, handle, |peer| peer.send_data(reliable, &payload));
                 }
             }
             (_, None) => {}
@@ -295,13 +294,47 @@ impl Shard {
                 }
             }
             TransportEvent::Data { channel, bytes } => {
-                if route.side == Side::Publisher
-                    && let Some(reliable) = peer.incoming.get(&channel).copied()
-                    && peer.data_budget.spend(now, bytes.len())
-                {
-                    self.emit(route.peer, EventKind::Data { reliable, payload: bytes });
+                if route.side != Side::Publisher {
+                    return;
+                }
+                match peer.incoming.get(&channel) {
+                    Some(Lane::Track) => self.data_track_packet(now, route.peer, bytes),
+                    Some(lane) if peer.data_budget.spend(now, 1, bytes.len()) => {
+                        let reliable = *lane == Lane::Reliable;
+                        self.emit(route.peer, EventKind::Data { reliable, payload: bytes });
+                    }
+                    Some(_) | None => {}
                 }
             }
+        }
+    }
+
+    /// Sends data to a peer, which is given up if it is too slow for what it must not miss.
+    fn send_data(&mut self, now: Instant, handle: PeerHandle, send: impl FnOnce(&mut Peer) -> bool) {
+        let Some(index) = self.by_handle.get(&handle).copied() else { return };
+        self.guarded(index, |shard| {
+            if !send(&mut shard.peers[index]) {
+                shard.lost.push((index, Failure::SlowData));
+            }
+            let side = shard.peers[index].down_side();
+            shard.drain(now, Route { peer: index, side });
+        });
+    }
+
+    /// A packet of a data track: to everybody who receives that, each time under another handle.
+    fn data_track_packet(&mut self, now: Instant, index: usize, mut packet: Vec<u8>) {
+        let peer = &mut self.peers[index];
+        let Some(handle) = data_track::handle_of(&packet) else { return };
+        let Some(receivers) = peer.data_tracks.get(&handle) else { return };
+        if !peer.track_budget.spend(now, receivers.len(), packet.len()) {
+            return;
+        }
+        for (receiver, handle) in receivers.clone() {
+            data_track::set_handle(&mut packet, handle);
+            self.send_data(now, receiver, |peer| {
+                peer.send_track_packet(&packet);
+                true
+            });
         }
     }
 

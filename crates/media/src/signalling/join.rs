@@ -53,6 +53,8 @@ pub struct JoinParams {
     pub browser: String,
     /// Subscribe to everything without being asked.
     pub auto_subscribe: bool,
+    /// The same for data tracks.
+    pub auto_subscribe_data: bool,
     /// The client asks for layers by what is visible: new subscriptions start low.
     pub adaptive_stream: bool,
     /// Every video may be paused where the connection has no room; else shared screens and the speaker are kept.
@@ -163,6 +165,7 @@ pub fn authorize(claims: &Claims, query: &BTreeMap<String, String>) -> Result<Jo
         version: version_of(&short(&said.version)),
         browser: short(&said.browser),
         auto_subscribe: said.auto_subscribe,
+        auto_subscribe_data: said.auto_subscribe_data,
         adaptive_stream: said.adaptive_stream,
         allow_pause: said.allow_pause,
         resume: said.resume,
@@ -179,6 +182,7 @@ struct Said {
     version: String,
     browser: String,
     auto_subscribe: bool,
+    auto_subscribe_data: bool,
     adaptive_stream: bool,
     allow_pause: bool,
     resume: Option<String>,
@@ -211,6 +215,7 @@ impl Said {
             version: text("version"),
             browser: text("browser"),
             auto_subscribe: flag("auto_subscribe", true),
+            auto_subscribe_data: flag("auto_subscribe_data_track", false),
             adaptive_stream: flag("adaptive_stream", false),
             allow_pause: flag("subscriber_allow_pause", true),
             resume: flag("reconnect", false).then(|| text("sid")),
@@ -233,6 +238,7 @@ impl Said {
             browser: client.browser,
             // Not said is not wanted here.
             auto_subscribe: settings.auto_subscribe,
+            auto_subscribe_data: settings.auto_subscribe_data_track(),
             adaptive_stream: settings.adaptive_stream,
             allow_pause: settings.subscriber_allow_pause.unwrap_or(true),
             resume: request.reconnect.then_some(request.participant_sid),

@@ -63,6 +63,7 @@ struct Written {
     rtc: Rtc,
     room: Room,
     limit: Limit,
+    enable_data_tracks: bool,
     webhook: Hooks,
 }
 
@@ -143,6 +144,7 @@ impl Default for Written {
             rtc: Rtc::default(),
             room: Room::default(),
             limit: Limit::default(),
+            enable_data_tracks: true,
             webhook: Hooks::default(),
         }
     }
@@ -285,6 +287,10 @@ impl Written {
                         name: self.limit.max_participant_name_length,
                         metadata: self.limit.max_metadata_size,
                         attributes: self.limit.max_attributes_size,
+                    },
+                    data_tracks_per_participant: match self.enable_data_tracks {
+                        true => Limits::default().data_tracks_per_participant,
+                        false => 0,
                     },
                     ..Limits::default()
                 },
