@@ -55,6 +55,37 @@ for (const connections of ['one connection', 'two connections']) {
     await leave(...people);
   });
 
+  test(`frames of a data track arrive whole, ${connections}`, async () => {
+    const [alice, bob] = [await join('frames', 'alice', { publish: false }), await join('frames', 'bob', { publish: false })];
+    await bob.evaluate(() => {
+      window.frames = [];
+      room.on('dataTrackPublished', async (track) => {
+        for await (const { payload } of track.subscribe()) window.frames.push([track.info.name, track.publisherIdentity, payload.length, payload.every((byte, at) => byte === at % 251)]);
+        window.frames.push('over');
+      });
+    });
+    const sizes = [1, 1_000, 50_000];
+    await alice.evaluate(async (sizes) => {
+      window.track = await room.localParticipant.publishDataTrack({ name: 'positions' });
+      // Nothing arrives before the other side has subscribed.
+      window.pushing = setInterval(() => {
+        for (const size of sizes) window.track.tryPush({ payload: Uint8Array.from({ length: size }, (_, at) => at % 251) }).catch(() => {});
+      }, 100);
+    }, sizes);
+    const frames = () => bob.evaluate(() => window.frames);
+    await until('a frame of each size', async () => {
+      const seen = (await frames()).map((frame) => frame[2]);
+      return sizes.every((size) => seen.includes(size));
+    });
+    for (const frame of await frames()) assert.deepEqual(frame.filter((_, at) => at !== 2), ['positions', 'alice', true]);
+    await alice.evaluate(() => {
+      clearInterval(window.pushing);
+      return window.track.unpublish();
+    });
+    await until('it is over', async () => (await frames()).at(-1) === 'over');
+    await leave(alice, bob);
+  });
+
   /** The height of alice's pictures at `tab`, once it asks for this quality. */
   async function heightAt(tab, quality, fits) {
     await tab.evaluate((quality) => {

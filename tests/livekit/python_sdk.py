@@ -123,9 +123,41 @@ async def media_and_data() -> None:
     await alice.local_participant.publish_data("hello", reliable=True)
     await until("the message came", lambda: received)
     assert received == [("alice", "hello")], received
+    await data_track(alice, bob)
     for task in tasks:
         task.cancel()
     await asyncio.gather(alice.disconnect(), bob.disconnect())
+
+
+async def data_track(publisher: rtc.Room, subscriber: rtc.Room) -> None:
+    """Frames of a data track arrive whole, large ones too."""
+    there: asyncio.Future = asyncio.get_running_loop().create_future()
+    subscriber.on("data_track_published", lambda track: there.set_result(track))
+    track = await publisher.local_participant.publish_data_track(name="positions")
+    remote = await asyncio.wait_for(there, TIMEOUT)
+    assert (remote.info.name, remote.publisher_identity) == ("positions", "alice"), remote
+    large = bytes(range(256)) * 100
+
+    async def push():
+        while True:
+            track.try_push(rtc.DataTrackFrame(payload=large))
+            await asyncio.sleep(0.05)
+
+    async def receive_frames():
+        received = 0
+        async for frame in remote.subscribe():
+            assert frame.payload == large
+            received += 1
+            if received == 10:
+                return
+
+    pushing = asyncio.create_task(push())
+    await asyncio.wait_for(receive_frames(), TIMEOUT)
+    pushing.cancel()
+    gone = asyncio.Event()
+    subscriber.on("data_track_unpublished", lambda sid: sid == remote.info.sid and gone.set())
+    await track.unpublish()
+    await asyncio.wait_for(gone.wait(), TIMEOUT)
 
 
 async def beside(room: rtc.Room, other: str) -> None:

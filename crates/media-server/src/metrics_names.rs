@@ -18,6 +18,25 @@ pub(crate) const DATA_DROPPED: &str = "plenum_media_data_dropped_total";
 /// Webhooks that were given up; label `reason`.
 pub(crate) const WEBHOOKS_LOST: &str = "plenum_media_webhooks_lost_total";
 
+/// Media packets of publishers that send more than they may.
+pub(crate) const PACKETS_OVER_LIMIT: &str = "plenum_media_packets_over_limit_total";
+/// Packets that were sent only to find out what a connection carries.
+pub(crate) const PADDING_SENT: &str = "plenum_media_padding_sent_total";
+
+/// Media packets; labels `direction` and `transmission`.
+pub(crate) const LIVEKIT_PACKETS: &str = "livekit_packet_total";
+/// Their bytes above UDP; what came in without headers.
+pub(crate) const LIVEKIT_BYTES: &str = "livekit_packet_bytes";
+/// Packets that were asked for again; label `direction`.
+pub(crate) const LIVEKIT_NACKS: &str = "livekit_nack_total";
+/// Key frames that were asked for; label `direction`.
+pub(crate) const LIVEKIT_PLIS: &str = "livekit_pli_total";
+/// What subscribers lose, in percent: of the worst track, every few seconds; label `direction`.
+pub(crate) const LIVEKIT_LOSS: &str = "livekit_packet_loss_percent";
+/// Their round trips; label `direction`.
+pub(crate) const LIVEKIT_RTT: &str = "livekit_rtt_ms";
+/// Their jitter; label `direction`.
+pub(crate) const LIVEKIT_JITTER: &str = "livekit_jitter_us";
 /// Rooms that are there.
 pub(crate) const LIVEKIT_ROOMS: &str = "livekit_room_total";
 /// How long rooms lived.
@@ -76,6 +95,12 @@ pub const HISTOGRAMS: &[(&str, &[f64])] = &[
             6_168_622.0,
             14_400_000.0,
         ],
+    ),
+    (LIVEKIT_LOSS, &[0.0, 0.1, 0.3, 0.5, 0.7, 1.0, 5.0, 10.0, 40.0, 100.0]),
+    (LIVEKIT_RTT, &[50.0, 100.0, 150.0, 200.0, 250.0, 500.0, 750.0, 1_000.0, 5_000.0, 10_000.0]),
+    (
+        LIVEKIT_JITTER,
+        &[1_000.0, 10_000.0, 30_000.0, 50_000.0, 70_000.0, 100_000.0, 300_000.0, 600_000.0, 1_000_000.0],
     ),
     (
         LIVEKIT_CALL_LATENCY,

@@ -100,11 +100,12 @@ impl Server {
             rooms: config.rooms.clone(),
             region: config.region.clone(),
         });
-        let Threads { handles: shards, joins: threads, health } = thread::start(sockets, |id| ShardConfig {
-            id,
-            certificate: certificate.clone(),
-            local: local.clone(),
-        })?;
+        let Threads { handles: shards, joins: threads, health } =
+            thread::start(sockets, &Node::new(&node_id), |id| ShardConfig {
+                id,
+                certificate: certificate.clone(),
+                local: local.clone(),
+            })?;
         let (rooms, rooms_over) = Rooms::new(facts, shards.clone(), webhooks);
         let tcp = match listener {
             Some(listener) => {

@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use livekit_protocol as proto;
 use metrics::SharedString;
+use plenum_media::counts::Counts;
 use plenum_media::ids::{DownKey, PeerHandle};
 use plenum_media::room::Effect;
 use plenum_media::sdp::MediaKind;
-use plenum_media::shard;
+use plenum_media::shard::{self, Quality};
 use proto::signal_response::Message as Signal;
 
 use crate::metrics_names as names;
@@ -28,7 +29,11 @@ impl Node {
     }
 
     pub(crate) fn count(&self, name: &'static str, labels: &[(&'static str, SharedString)]) {
-        metrics::counter!(name, self.labels(labels)).increment(1);
+        self.add(name, labels, 1);
+    }
+
+    pub(crate) fn add(&self, name: &'static str, labels: &[(&'static str, SharedString)], count: u64) {
+        metrics::counter!(name, self.labels(labels)).increment(count);
     }
 
     pub(crate) fn observe(&self, name: &'static str, labels: &[(&'static str, SharedString)], value: f64) {
@@ -38,6 +43,40 @@ impl Node {
     fn labels(&self, labels: &[(&'static str, SharedString)]) -> Vec<metrics::Label> {
         let own = [("node_id", self.0.clone()), ("node_type", SharedString::const_str("SERVER"))];
         own.iter().chain(labels).map(|(name, value)| metrics::Label::new(*name, value.clone())).collect()
+    }
+}
+
+const IN: &[(&str, SharedString)] = &[("direction", SharedString::const_str("incoming"))];
+const OUT: &[(&str, SharedString)] = &[("direction", SharedString::const_str("outgoing"))];
+
+impl Node {
+    /// What a media thread has counted.
+    pub(crate) fn add_counts(&self, counts: &Counts) {
+        let Counts { received, over_limit, sent, missed, keyframes_wanted, keyframes_asked } = *counts;
+        let flows =
+            [(IN, "initial", received), (OUT, "initial", sent.first), (OUT, "retransmit", sent.repeated)];
+        for (direction, transmission, flow) in flows {
+            let labels = [direction[0].clone(), label("transmission", transmission)];
+            self.add(names::LIVEKIT_PACKETS, &labels, flow.packets);
+            self.add(names::LIVEKIT_BYTES, &labels, flow.bytes);
+        }
+        self.add(names::LIVEKIT_NACKS, IN, missed);
+        self.add(names::LIVEKIT_PLIS, IN, keyframes_wanted);
+        self.add(names::LIVEKIT_PLIS, OUT, keyframes_asked);
+        metrics::counter!(names::PACKETS_OVER_LIMIT).increment(over_limit);
+        metrics::counter!(names::PADDING_SENT).increment(sent.padding.packets);
+    }
+
+    /// How a participant's connections do.
+    pub(crate) fn observe_quality(&self, quality: &Quality) {
+        if !quality.receiving {
+            return;
+        }
+        self.observe(names::LIVEKIT_LOSS, OUT, f64::from(quality.down_loss) * 100.0);
+        self.observe(names::LIVEKIT_JITTER, OUT, quality.down_jitter.as_secs_f64() * 1e6);
+        if !quality.rtt.is_zero() {
+            self.observe(names::LIVEKIT_RTT, OUT, quality.rtt.as_secs_f64() * 1e3);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::metrics_names as names;
 use crate::rooms::RoomMessage;
 use crate::socket::MediaSocket;
+use crate::tally::Node;
 
 const SOCKET: Token = Token(0);
 const WAKE: Token = Token(1);
@@ -27,6 +28,8 @@ const BATCHES: usize = 8;
 const MESSAGES: usize = 512;
 /// Data messages that may wait for one busy room; beyond, they are dropped.
 const PENDING_DATA: usize = 1_024;
+/// How often what a shard has counted becomes metrics; later if there is nothing to do.
+const COUNTS_INTERVAL: Duration = Duration::from_secs(1);
 /// Frames that may wait for a TCP client; beyond, frames are dropped as a network would.
 pub(crate) const TCP_OUTBOX: usize = 512;
 
@@ -123,6 +126,7 @@ pub(crate) struct Threads {
 /// Makes the threads, one for each socket.
 pub(crate) fn start(
     sockets: Vec<std::net::UdpSocket>,
+    node: &Node,
     config: impl Fn(ShardId) -> ShardConfig,
 ) -> io::Result<Threads> {
     let mut parts = Vec::new();
@@ -147,6 +151,8 @@ pub(crate) fn start(
             tcp: HashMap::new(),
             foreign: HashMap::new(),
             pending: VecDeque::new(),
+            node: node.clone(),
+            counted: Instant::now(),
             stopped: false,
         };
         let name = format!("media-{}", handle.id.0);
@@ -172,6 +178,9 @@ struct Worker {
     /// here, so that nobody can lead another's packets away. Bounded.
     foreign: HashMap<SocketAddr, ShardId>,
     pending: VecDeque<shard::Event>,
+    node: Node,
+    /// When the shard's counts were last taken.
+    counted: Instant,
     stopped: bool,
 }
 
@@ -207,6 +216,10 @@ impl Worker {
             }
             self.deliver_events();
             self.flush();
+            if now.saturating_duration_since(self.counted) >= COUNTS_INTERVAL {
+                self.counted = now;
+                self.node.add_counts(&self.shard.take_counts());
+            }
         }
     }
 
@@ -305,6 +318,9 @@ impl Worker {
                 }
                 *waiting += 1;
             }
+            if let EventKind::Quality(quality) = &event.kind {
+                self.node.observe_quality(quality);
+            }
             self.pending.push_back(event);
         }
         // In order for each room: once one event of a room has to wait, those after it wait too.
@@ -380,7 +396,7 @@ mod tests {
         let sockets = socket::bind(BindScope::Loopback, 0, 2).expect("a free port");
         let certificate = Certificate::generate();
         let config = |id| ShardConfig { id, certificate: certificate.clone(), local: Arc::default() };
-        start(sockets, config).expect("threads")
+        start(sockets, &Node::new("ND_test"), config).expect("threads")
     }
 
     #[tokio::test]

@@ -16,8 +16,10 @@
 
 pub mod allocator;
 pub mod bwe;
+pub mod counts;
 pub mod downtrack;
 pub mod egress;
+pub mod fault;
 pub mod ids;
 pub mod ingest;
 pub mod pacer;

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::counts::Sent;
+
 /// How a datagram travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PathProtocol {
@@ -27,6 +29,8 @@ pub struct Path {
 pub struct SendQueue {
     bytes: Vec<u8>,
     entries: Vec<(usize, Path)>,
+    /// Media among all that was ever queued here.
+    pub sent: Sent,
 }
 
 impl SendQueue {

@@ -12,6 +12,7 @@ use slab::Slab;
 
 use crate::bwe::Bitrate;
 use crate::downtrack::{Clocks, DownConfig, DownTrack, Format, Wanted};
+use crate::fault::{self, Point};
 use crate::ids::{DownKey, SourceKey};
 use crate::ingest::Source;
 use crate::pacer::{Class, PADDING_SIZE};
@@ -333,6 +334,7 @@ impl Egress {
     pub fn handle_rtcp(&mut self, now: Instant, path: Path, datagram: &mut [u8]) -> Option<Vec<Request>> {
         let (_, receiver) = self.srtp.as_mut()?;
         let len = receiver.unprotect_rtcp(datagram).ok()?;
+        fault::point(Point::Report);
         // Clients may move to another path at any time and close the old one at once.
         self.path = Some(path);
         let mut requests = Vec::new();

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::link::Link;
 use crate::downtrack::{Content, DownConfig, DownTrack, Outgoing, Repeat, Rtx, Wrapping};
+use crate::fault::{self, Point};
 use crate::ring::Packet;
 use crate::rtp::{Dependency, Header, red, vp8, write_header};
 use crate::sending::{Path, SendQueue};
@@ -33,12 +34,14 @@ impl Outlet<'_> {
             let start = bytes.len();
             let header_len = write_header(bytes, &header);
             let payload_len = write_payload(bytes, packet, outgoing)?;
+            fault::point(Point::Write);
             let index = outgoing.numbers.sequence;
             sender.protect_rtp(bytes, start, header_len, index, Resend::No).ok()?;
             Some((payload_len, bytes.len() - start))
         });
         let Some((payload_len, len)) = written else { return false };
         link.left(self.now, len, transport.is_some());
+        self.queue.sent.first.add(len);
         track.packets = track.packets.wrapping_add(1);
         track.octets = track.octets.wrapping_add(payload_len as u32);
         track.note_left(outgoing.numbers.sequence, transport.map(|(_, number)| number));
@@ -77,6 +80,7 @@ impl Outlet<'_> {
             Some(bytes.len() - start)
         });
         let Some(len) = written else { return false };
+        self.queue.sent.repeated.add(len);
         match wrapping {
             Wrapping::Rtx(_) => link.left(self.now, len, fresh.is_some()),
             Wrapping::Same(left) => link.left_again(left.transport),
@@ -108,6 +112,7 @@ impl Outlet<'_> {
             Some(bytes.len() - start)
         });
         let Some(len) = written else { return false };
+        self.queue.sent.padding.add(len);
         link.left(self.now, len, transport.is_some());
         true
     }

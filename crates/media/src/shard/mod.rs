@@ -17,7 +17,9 @@ use slab::Slab;
 
 pub use message::{Command, Connections, Event, EventKind, Failure, PublishUpdate, Quality, Side};
 
+use crate::counts::Counts;
 use crate::egress::Origin;
+use crate::fault::{self, Point};
 use crate::ids::{IceCredentials, PeerHandle, ShardId, SourceKey};
 use crate::ingest::{LevelMeter, Source};
 use crate::rtp::{DatagramKind, stun_request};
@@ -117,6 +119,7 @@ pub struct Shard {
     lost: Vec<(usize, Failure)>,
     /// What is to be sent.
     pub queue: SendQueue,
+    counts: Counts,
     scratch: Vec<u8>,
 }
 
@@ -147,6 +150,7 @@ impl Shard {
             events: VecDeque::new(),
             lost: Vec::new(),
             queue: SendQueue::default(),
+            counts: Counts::default(),
             scratch: Vec::new(),
         }
     }
@@ -154,6 +158,11 @@ impl Shard {
     /// Number of peers.
     pub fn peers(&self) -> usize {
         self.peers.len()
+    }
+
+    /// What was counted since the last call.
+    pub fn take_counts(&mut self) -> Counts {
+        Counts { sent: std::mem::take(&mut self.queue.sent), ..std::mem::take(&mut self.counts) }
     }
 
     /// The next thing that happened.
@@ -209,6 +218,7 @@ impl Shard {
         // Reports on a connection of both directions speak of both: str0m opens them for itself.
         if authentic && (route.side == Side::Publisher || kind != DatagramKind::Rtcp) {
             self.guarded(route.peer, |shard| {
+                fault::point(Point::Datagram);
                 let connection = shard.peers[route.peer].connection(route.side);
                 let handled = connection.transport.handle(now, &path, datagram);
                 shard.drain_or_lose(now, route, handled);

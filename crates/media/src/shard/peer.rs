@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use str0m::channel::ChannelId;
 
-use super::budget::DataBudget;
+use super::budget::Budget;
 use super::message::{Connections, Side};
 use crate::egress::Egress;
 use crate::ids::{IceCredentials, PeerHandle, RoomId};
@@ -77,9 +77,10 @@ pub(super) struct Peer {
     pub(super) incoming: HashMap<ChannelId, Lane>,
     /// Who receives its data tracks, and under which handles.
     pub(super) data_tracks: HashMap<u16, Vec<(PeerHandle, u16)>>,
-    /// What this client may still send: messages, and packets of data tracks.
-    pub(super) data_budget: DataBudget,
-    pub(super) track_budget: DataBudget,
+    /// What this client may still send: media, messages, and packets of data tracks.
+    pub(super) media_budget: Budget,
+    pub(super) data_budget: Budget,
+    pub(super) track_budget: Budget,
     /// Those to the client, by lane.
     channels: [Option<Channel>; Lane::ALL.len()],
     waiting: VecDeque<Arc<[u8]>>,
@@ -135,8 +136,9 @@ impl Peer {
             streams: HashMap::new(),
             incoming: HashMap::new(),
             data_tracks: HashMap::new(),
-            data_budget: DataBudget::of_messages(now),
-            track_budget: DataBudget::of_deliveries(now),
+            media_budget: Budget::of_media(now),
+            data_budget: Budget::of_messages(now),
+            track_budget: Budget::of_deliveries(now),
             channels,
             waiting: VecDeque::new(),
             waiting_bytes: 0,

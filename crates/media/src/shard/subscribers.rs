@@ -21,12 +21,14 @@ impl Shard {
         for request in requests {
             match request {
                 Request::Keyframe { source, layer } => {
+                    self.counts.keyframes_wanted += 1;
                     if let Some(published) = self.published_mut(source) {
                         published.source.want_keyframe(layer);
                     }
                     self.send_keyframe_requests(now, source);
                 }
                 Request::Repeat { track, source, sequence } => {
+                    self.counts.missed += 1;
                     let Some(published) = self.by_source.get(&source) else { continue };
                     let Self { published: all, peers, queue, .. } = self;
                     peers[index].egress.repeat(now, track, sequence, &all[*published].source, queue);
@@ -97,6 +99,7 @@ impl Shard {
         if due.is_empty() {
             return;
         }
+        self.counts.keyframes_asked += due.len() as u64;
         let (peer, mid) = (published.peer, published.mid.clone());
         self.guarded(peer, |shard| {
             let transport = &mut shard.peers[peer].publisher.transport;

@@ -9,6 +9,7 @@ use super::{
     SPEAKER_STAYS, Shard, ShardConfig, Side, UNREACHABLE_FOR, due,
 };
 use crate::downtrack::DownConfig;
+use crate::fault::{self, Point};
 use crate::ids::{IceCredentials, PeerHandle, SourceKey};
 use crate::ingest::{RawPacket, Source};
 use crate::pacer;
@@ -313,6 +314,7 @@ impl Shard {
     fn send_data(&mut self, now: Instant, handle: PeerHandle, send: impl FnOnce(&mut Peer) -> bool) {
         let Some(index) = self.by_handle.get(&handle).copied() else { return };
         self.guarded(index, |shard| {
+            fault::point(Point::Data);
             if !send(&mut shard.peers[index]) {
                 shard.lost.push((index, Failure::SlowData));
             }
@@ -341,6 +343,11 @@ impl Shard {
     /// A packet of a published track: into its ring, and to everybody who is to have it.
     fn packet(&mut self, now: Instant, index: usize, ssrc: u32, raw: RawPacket) {
         let peer = &mut self.peers[index];
+        if !peer.media_budget.spend(now, 1, raw.payload.len()) {
+            self.counts.over_limit += 1;
+            return;
+        }
+        self.counts.received.add(raw.payload.len());
         let (source, layer) = match peer.streams.get(&ssrc) {
             Some(known) => *known,
             None => {
@@ -362,6 +369,7 @@ impl Shard {
         let Some(packet) = source.layers[layer].ring.get(sequence) else { return };
         for (peer, track) in subscribers.iter() {
             let forwarded = catch_unwind(AssertUnwindSafe(|| {
+                fault::point(Point::Forward);
                 let egress = &mut peers[*peer].egress;
                 egress.forward(now, *track, layer, packet, source, queue);
                 egress.starts_pacing()
