@@ -17,6 +17,7 @@
 pub mod allocator;
 pub mod bwe;
 pub mod downtrack;
+pub mod dtls;
 pub mod egress;
 pub mod ids;
 pub mod ingest;
@@ -33,5 +34,4 @@ pub mod srtp;
 pub mod token;
 pub mod transport;
 
-mod dtls;
 mod numbering;
