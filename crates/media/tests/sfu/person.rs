@@ -177,7 +177,7 @@ impl Person {
     }
 
     pub(crate) fn publish_microphone(&mut self, now: Instant) -> usize {
-        let microphone = Microphone::new(now, 40);
+        let microphone = Microphone::new(now, 15);
         self.publish(now, microphone.request(), &[], Device::Microphone(microphone))
     }
 
