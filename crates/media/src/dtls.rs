@@ -16,11 +16,11 @@ use crate::srtp::SrtpKeys;
 
 /// Where the keys of one connection appear once its handshake is done.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct KeySlot(Arc<Mutex<Option<SrtpKeys>>>);
+pub struct KeySlot(Arc<Mutex<Option<SrtpKeys>>>);
 
 impl KeySlot {
     /// The keys, once.
-    pub(crate) fn take(&self) -> Option<SrtpKeys> {
+    pub fn take(&self) -> Option<SrtpKeys> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -29,7 +29,7 @@ impl KeySlot {
     }
 
     /// Runs `build` so that the connection made in it puts its keys here.
-    pub(crate) fn attach<T>(&self, build: impl FnOnce() -> T) -> T {
+    pub fn attach<T>(&self, build: impl FnOnce() -> T) -> T {
         BUILDING.with(|building| *building.borrow_mut() = Some(self.clone()));
         let built = build();
         BUILDING.with(|building| *building.borrow_mut() = None);
@@ -44,7 +44,7 @@ thread_local! {
 }
 
 /// str0m's cryptography with our DTLS in it.
-pub(crate) fn provider() -> Arc<CryptoProvider> {
+pub fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     let build = || {
         let mut provider = from_feature_flags();

@@ -18,6 +18,7 @@ pub mod allocator;
 pub mod bwe;
 pub mod counts;
 pub mod downtrack;
+pub mod dtls;
 pub mod egress;
 pub mod fault;
 pub mod ids;
@@ -35,5 +36,4 @@ pub mod srtp;
 pub mod token;
 pub mod transport;
 
-mod dtls;
 mod numbering;

@@ -9,7 +9,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("plenum-protocol", &[]),
     ("plenum-media", &[]),
     ("plenum-messaging", &[]),
-    ("plenum-client", &[]),
+    ("plenum-client", &["plenum-media"]),
     ("plenum-meeting", &["plenum-protocol"]),
     ("plenum-storage", &["plenum-protocol"]),
     ("plenum-media-server", &["plenum-media"]),

@@ -4,11 +4,12 @@
 use std::time::{Duration, Instant};
 
 use livekit_protocol as proto;
+use plenum_client::Picture;
 use proto::signal_response::Message as Response;
 use str0m::media::MediaKind;
 
 use crate::layered::Piece;
-use crate::picture::Picture;
+use crate::person::picture;
 use crate::svc::L3T3;
 use crate::world::World;
 
@@ -22,7 +23,7 @@ const fn ms(millis: u64) -> Duration {
 fn publish(world: &mut World, who: usize) {
     let now = world.now;
     let camera = world.clients[who].publish_camera(now);
-    world.clients[who].sources[camera].parts = [2, 4, 8];
+    world.clients[who].sources[camera].camera().set_parts([2, 4, 8]);
     world.run(ms(100));
     let now = world.now;
     world.clients[who].publish_microphone(now);
@@ -131,19 +132,21 @@ fn one_bad_subscriber_harms_nobody() {
         .into_iter()
         .filter(|p| p.at >= start)
         .collect();
-    assert!(pictures.iter().all(|packet| packet.picture().layer == 2));
+    assert!(pictures.iter().all(|packet| picture(packet).layer == 2));
     assert!(pictures.windows(2).all(|pair| pair[1].sequence == pair[0].sequence + 1));
     for kind in [MediaKind::Audio, MediaKind::Video] {
         let gap = longest_gap(&world, carol, kind, start, world.now);
         assert!(gap < ms(100), "{kind:?}: {gap:?}");
     }
     let asked = &world.clients[alice].publisher.asked[before..];
-    for (rid, interval) in [("q", ms(500)), ("h", ms(1_000)), ("f", ms(1_000))] {
-        let times: Vec<Instant> =
-            asked.iter().filter(|(_, request)| request.rid == Some(rid.into())).map(|(at, _)| *at).collect();
+    for (layer, interval) in [(0, ms(500)), (1, ms(1_000)), (2, ms(1_000))] {
+        let times: Vec<Instant> = asked.iter().filter(|(_, own)| *own == layer).map(|(at, _)| *at).collect();
         let few = time.as_secs_f64() / interval.as_secs_f64() / 2.0;
-        assert!((times.len() as f64) < few, "{} requests for {rid}", times.len());
-        assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= interval), "the throttle holds for {rid}");
+        assert!((times.len() as f64) < few, "{} requests for layer {layer}", times.len());
+        assert!(
+            times.windows(2).all(|pair| pair[1] - pair[0] >= interval),
+            "the throttle holds for layer {layer}"
+        );
     }
 }
 
@@ -155,7 +158,7 @@ fn a_screen_slows_down_before_it_blurs() {
     let now = world.now;
     let screen = world.clients[alice].publish_layered_screen(now, L3T3);
     // All three resolutions at 25 pictures a second take about 800 kbit/s, at half of that about 400.
-    world.clients[alice].sources[screen].layered.as_mut().expect("it is one").len = 600;
+    world.clients[alice].sources[screen].layered().len = 600;
     world.run(ms(10_000));
     let since = |world: &World, from: Instant| -> Vec<Piece> {
         let received = world.clients[bob].down().received.iter().filter(|p| p.at >= from);
@@ -229,7 +232,7 @@ fn keeps_the_speaker(mut world: World, alice: usize, bob: usize) {
     let gap = longest_gap(&world, bob, MediaKind::Video, calm, world.now);
     assert!(gap <= ms(1_500), "at risk, but there: {gap:?}");
     // Whoever has fallen silent is no speaker any more.
-    world.clients[alice].sources[1].level = 120;
+    world.clients[alice].sources[1].microphone().level = 120;
     world.until("the track is paused", 10, |world| states(world, bob) == [proto::StreamState::Paused]);
 }
 

@@ -19,12 +19,13 @@ fn three() -> World {
 #[test]
 fn reliable_data_arrives_in_order_at_those_it_is_for() {
     let mut world = three();
+    let now = world.now;
     let alice = &mut world.clients[0];
     for number in 0..200 {
-        alice.write(true, &number.to_string(), &[]);
+        alice.write(now, true, &number.to_string(), &[]);
     }
-    alice.write(true, "for bob", &["bob"]);
-    alice.write(true, "for nobody", &["dave"]);
+    alice.write(now, true, "for bob", &["bob"]);
+    alice.write(now, true, "for nobody", &["dave"]);
     // One datagram in five is lost.
     let mut seen = 0;
     world.lose = Box::new(move |_| {
@@ -51,7 +52,8 @@ fn lossy_data_arrives_once_or_not_at_all() {
         seen % 5 == 0
     });
     for number in 0..100 {
-        world.clients[0].write(false, &number.to_string(), &[]);
+        let now = world.now;
+        world.clients[0].write(now, false, &number.to_string(), &[]);
         world.run(Duration::from_millis(20));
     }
     world.lose = Box::new(|_| false);
@@ -67,12 +69,15 @@ fn lossy_data_arrives_once_or_not_at_all() {
 fn the_longest_packets_pass_and_hold_nothing_back() {
     let mut world = three();
     let long = "x".repeat(64_000);
-    world.clients[0].write(true, &long, &[]);
+    let now = world.now;
+    world.clients[0].write(now, true, &long, &[]);
     world.run(Duration::from_millis(500));
     // With its sender's name it would be longer than receivers take: dropped, and nothing with it.
-    world.clients[0].write(true, &"y".repeat(65_520), &[]);
+    let now = world.now;
+    world.clients[0].write(now, true, &"y".repeat(65_520), &[]);
     world.run(Duration::from_millis(500));
-    world.clients[0].write(true, "after it", &[]);
+    let now = world.now;
+    world.clients[0].write(now, true, "after it", &[]);
     world.run(Duration::from_secs(2));
     let lengths: Vec<usize> = world.clients[2].texts().iter().map(|(_, _, text)| text.len()).collect();
     assert_eq!(lengths, [long.len(), "after it".len()]);

@@ -1,11 +1,9 @@
 //! A camera whose only stream has layers inside, and what its packets carry.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
-use str0m::Rtc;
-use str0m::media::Mid;
-use str0m::rtp::{ExtensionSerializer, ExtensionValues, RtpWrite};
+use plenum_client::{Dependency, Packet};
+use plenum_media::sdp;
 
 use crate::source::FRAME;
 use crate::svc::{Encoder, Frame, Mode};
@@ -25,10 +23,10 @@ impl Codec {
         }
     }
 
-    fn payload_type(self) -> u8 {
+    fn described(self) -> sdp::Codec {
         match self {
-            Self::Vp9 => 98,
-            Self::Av1 => 35,
+            Self::Vp9 => sdp::Codec::Vp9,
+            Self::Av1 => sdp::Codec::Av1,
         }
     }
 }
@@ -66,14 +64,21 @@ impl LayeredCamera {
         }
     }
 
-    /// Sends a picture; two packets for each frame.
-    pub(crate) fn send(&mut self, at: Instant, rtc: &mut Rtc, mid: Mid) {
+    pub(crate) fn mode(&self) -> Mode {
+        self.encoder.mode
+    }
+
+    pub(crate) fn codec_name(&self) -> &'static str {
+        self.codec.name()
+    }
+
+    /// The next picture; two packets for each frame.
+    pub(crate) fn picture(&mut self) -> Vec<Packet> {
         let frames = self.encoder.picture(std::mem::take(&mut self.key));
         if frames.first().is_some_and(|frame| frame.temporal == 0) {
             self.tl0 = self.tl0.wrapping_add(1);
         }
-        let mut api = rtc.direct_api();
-        let stream = api.stream_tx_by_mid(mid, None).expect("negotiated");
+        let mut packets = Vec::new();
         for frame in frames {
             for part in 0..2 {
                 let (starts, ends) = (part == 0, part == 1);
@@ -81,26 +86,26 @@ impl LayeredCamera {
                 let piece =
                     Piece { number: frame.number, spatial: frame.spatial, temporal: frame.temporal, part };
                 piece.write(&mut payload, self.len);
-                let mut ext_vals = ExtensionValues::default();
-                if self.with_dependencies {
+                let dependency = self.with_dependencies.then(|| {
                     let value = self.encoder.descriptor(&frame, starts, ends);
                     self.sent.insert((frame.number, part), value.clone());
-                    ext_vals.user_values.set(Dependency(value));
-                }
-                let packet = RtpWrite::new(
-                    self.codec.payload_type().into(),
-                    self.sequence.into(),
-                    self.timestamp,
-                    at,
+                    Dependency(value)
+                });
+                packets.push(Packet {
+                    codec: self.codec.described(),
+                    sequence: self.sequence,
+                    timestamp: self.timestamp,
+                    marker: ends && frame.last,
+                    level: None,
+                    dependency,
                     payload,
-                );
-                let marker = ends && frame.last;
-                stream.write_rtp(packet.marker(marker).nackable(true).ext_vals(ext_vals));
+                });
                 self.sequence += 1;
             }
         }
         self.picture += 1;
         self.timestamp = self.timestamp.wrapping_add(90 * FRAME.as_millis() as u32);
+        packets
     }
 
     /// What the codec itself says before its content (RFC 9628 §4.2, AV1 RTP specification §4.4).
@@ -158,38 +163,5 @@ impl Piece {
             temporal: *temporal,
             part: *part,
         })
-    }
-}
-
-/// The dependency descriptor among the values of a packet's header extensions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Dependency(pub(crate) Vec<u8>);
-
-/// Carries it as it is.
-#[derive(Debug)]
-pub(crate) struct DependencySerializer;
-
-impl ExtensionSerializer for DependencySerializer {
-    fn write_to(&self, buf: &mut [u8], values: &ExtensionValues) -> usize {
-        let Some(Dependency(value)) = values.user_values.get() else { return 0 };
-        buf[..value.len()].copy_from_slice(value);
-        value.len()
-    }
-
-    fn parse_value(&self, buf: &[u8], values: &mut ExtensionValues) -> bool {
-        values.user_values.set(Dependency(buf.to_vec()));
-        true
-    }
-
-    fn is_video(&self) -> bool {
-        true
-    }
-
-    fn is_audio(&self) -> bool {
-        false
-    }
-
-    fn requires_two_byte_form(&self, values: &ExtensionValues) -> bool {
-        values.user_values.get().is_some_and(|Dependency(value)| value.len() > 16)
     }
 }

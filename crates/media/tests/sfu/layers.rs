@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use livekit_protocol as proto;
+use plenum_client::Received;
 use plenum_media::rtp::dd;
 use proto::VideoQuality;
 use proto::signal_request::Message as Request;
 
-use crate::client::Received;
 use crate::layered::{Codec, Piece};
 use crate::source::FRAME;
 use crate::svc::{L1T3, L3T3_KEY, Mode};
@@ -139,7 +139,7 @@ fn a_repeated_packet_has_the_descriptor_of_the_first() {
     world.run(Duration::from_secs(3));
     world.lose = Box::new(|_| false);
     world.run(Duration::from_secs(1));
-    let sent = &world.clients[alice].sources[0].layered.as_ref().expect("a layered camera").sent;
+    let sent = world.clients[alice].sources[0].layered().sent.clone();
     let repeated = &world.clients[bob].subscriber.repeated;
     assert!(repeated.len() > 15, "{}", repeated.len());
     for (dependency, payload) in repeated {

@@ -1,11 +1,10 @@
 //! The media server's two cores against str0m as client: real handshakes, packets and encryption, no socket, no clock.
 
-mod client;
 mod layered;
 #[path = "../bwe/link.rs"]
 #[expect(dead_code, reason = "shared with the tests of the estimator, which use more of it")]
 mod link;
-mod picture;
+mod person;
 mod source;
 mod svc;
 mod world;
@@ -15,6 +14,7 @@ mod connect;
 mod data;
 mod forward;
 mod layers;
+mod panics;
 mod paths;
 mod repair;
 mod resume;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use plenum_media::shard::Side;
+use plenum_client::Side;
 
 use crate::world::World;
 
@@ -21,7 +21,7 @@ fn a_client_behind_another_address_goes_on() {
         (bob, Side::Subscriber, SocketAddr::from(([192, 0, 2, 99], 50_003))),
         (alice, Side::Publisher, SocketAddr::from(([192, 0, 2, 98], 50_004))),
     ] {
-        world.clients[who].connection(side).outside = address;
+        world.clients[who].seen(side).outside = address;
         world.run(Duration::from_secs(6));
         let before = world.clients[bob].subscriber.received.len();
         world.run(Duration::from_secs(1));

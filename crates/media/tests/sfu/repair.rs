@@ -4,10 +4,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use plenum_media::shard::Side;
 use str0m::media::MediaKind;
 use str0m::rtp::rtcp::Rtcp;
 
+use crate::person::picture;
 use crate::world::{Datagram, Loss, World};
 
 fn call() -> (World, usize, usize) {
@@ -69,7 +69,7 @@ fn what_is_missing_from_a_publisher_is_asked_for() {
     world.lose = Box::new(|_| false);
     world.run(Duration::from_secs(1));
     assert!(lost.get() > 40, "{}", lost.get());
-    let nacks = world.clients[alice].publisher.reports.iter().filter(|(_, r)| matches!(r, Rtcp::Nack(_)));
+    let nacks = world.clients[alice].publisher.reports.iter().filter(|r| matches!(r, Rtcp::Nack(_)));
     assert!(nacks.count() > 20);
     is_whole(&world, bob);
 }
@@ -82,20 +82,18 @@ fn a_request_for_a_key_frame_reaches_the_publisher_and_no_flood_does() {
     let start = world.now;
     // Asked fifty times a second.
     for _ in 0..100 {
-        let subscriber = &mut world.clients[bob].subscriber;
-        let (mid, ssrc) = subscriber.received.last().map(|packet| (packet.mid, packet.ssrc)).expect("some");
-        let mut api = subscriber.rtc.direct_api();
-        let stream = api.stream_rx(&ssrc.into()).expect("known");
-        assert_eq!(stream.mid(), mid);
-        stream.request_keyframe(str0m::media::KeyframeRequestKind::Pli);
+        let now = world.now;
+        let person = &mut world.clients[bob];
+        let ssrc = person.subscriber.received.last().expect("some").ssrc;
+        person.client.request_keyframe(now, ssrc);
         world.run(Duration::from_millis(20));
     }
     let asked = &world.clients[alice].publisher.asked[before..];
     assert!(asked[0].0 - start < Duration::from_millis(100), "at once");
-    assert!(asked.iter().all(|(_, request)| request.rid == Some("f".into())), "for the layer that bob sees");
+    assert!(asked.iter().all(|(_, layer)| *layer == 2), "for the layer that bob sees");
     assert!((2..=4).contains(&asked.len()), "{} in two seconds", asked.len());
     let keys = world.clients[bob].subscriber.only(MediaKind::Video);
-    assert!(keys.iter().filter(|p| p.at > start && p.picture().key && p.picture().part == 0).count() >= 2);
+    assert!(keys.iter().filter(|p| p.at > start && picture(p).key && picture(p).part == 0).count() >= 2);
 }
 
 #[test]
@@ -104,7 +102,7 @@ fn publishers_hear_what_arrived_when() {
     let before = world.clients[alice].publisher.reports.len();
     world.run(Duration::from_secs(1));
     let reports = &world.clients[alice].publisher.reports[before..];
-    let feedback = reports.iter().filter(|(_, report)| matches!(report, Rtcp::Twcc(_))).count();
+    let feedback = reports.iter().filter(|report| matches!(report, Rtcp::Twcc(_))).count();
     assert!(feedback >= 10, "{feedback} reports in a second");
 }
 
@@ -136,7 +134,7 @@ fn subscribers_tell_what_arrived() {
 fn subscribers_hear_of_the_publishers_clock() {
     let (mut world, _, bob) = call();
     world.run(Duration::from_secs(5));
-    let client = world.clients[bob].connection(Side::Subscriber);
-    let reports = client.reports.iter().filter(|(_, report)| matches!(report, Rtcp::SenderReport(_))).count();
+    let client = &world.clients[bob].subscriber;
+    let reports = client.reports.iter().filter(|report| matches!(report, Rtcp::SenderReport(_))).count();
     assert!((2..6).contains(&reports), "{reports}");
 }

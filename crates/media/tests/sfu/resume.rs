@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use plenum_media::shard::Side;
+use plenum_client::Side;
 
 use crate::world::World;
 
@@ -22,11 +22,12 @@ fn a_client_goes_on_in_another_network_without_new_connections() {
     world.run(Duration::from_secs(15));
     for side in [Side::Publisher, Side::Subscriber] {
         let port = if side == Side::Publisher { 50_001 } else { 50_002 };
-        world.clients[alice].connection(side).outside = SocketAddr::from(([192, 0, 2, 77], port));
+        world.clients[alice].seen(side).outside = SocketAddr::from(([192, 0, 2, 77], port));
     }
     world.lose = Box::new(|_| false);
     world.resume(alice);
-    world.clients[alice].restart_ice();
+    let now = world.now;
+    world.clients[alice].client.restart_ice(now);
     let before = world.clients[bob].subscriber.received.len();
     let took = world
         .until("bob sees alice again", 3, |world| world.clients[bob].subscriber.received.len() > before + 10);
@@ -37,8 +38,9 @@ fn a_client_goes_on_in_another_network_without_new_connections() {
     let now = world.now;
     world.clients[bob].publish_microphone(now);
     world.run(Duration::from_secs(2));
-    world.clients[bob].write(true, "welcome back", &[]);
-    world.clients[alice].write(true, "thank you", &[]);
+    let now = world.now;
+    world.clients[bob].write(now, true, "welcome back", &[]);
+    world.clients[alice].write(now, true, "thank you", &[]);
     let got = |world: &World, who: usize, text: &str| {
         world.clients[who].texts().iter().any(|(_, _, own)| own == text)
     };
@@ -68,7 +70,8 @@ fn a_restart_on_the_same_path_loses_nothing() {
     for who in [alice, bob] {
         world.resume(who);
     }
-    world.clients[alice].restart_ice();
+    let now = world.now;
+    world.clients[alice].client.restart_ice(now);
     let before = count(&world);
     world.run(Duration::from_secs(2));
     let came = count(&world) - before;

@@ -2,157 +2,117 @@
 
 use std::time::{Duration, Instant};
 
-use str0m::Rtc;
-use str0m::media::{KeyframeRequest, MediaKind, Mid, Rid};
-use str0m::rtp::{ExtensionValues, RtpWrite};
+use livekit_protocol as proto;
+use plenum_client::{Camera, Client, LayerShape, Microphone, TrackId};
 
 use crate::layered::LayeredCamera;
-use crate::picture::Picture;
 
-/// Time between pictures of a camera, and between packets of a microphone.
+/// Time between pictures of a camera.
 pub(crate) const FRAME: Duration = Duration::from_millis(40);
-const SOUND: Duration = Duration::from_millis(20);
-/// A camera or a microphone.
+
+/// Layers of about 80, 280 and 600 kbit/s.
+pub(crate) const SHAPES: [LayerShape; 3] = [
+    LayerShape { width: 160, height: 90, parts: 1, len: 400 },
+    LayerShape { width: 320, height: 180, parts: 2, len: 700 },
+    LayerShape { width: 640, height: 360, parts: 3, len: 1_000 },
+];
+
+/// A camera or a microphone, and the track that it is published as.
 pub(crate) struct Source {
-    pub(crate) cid: String,
-    kind: MediaKind,
-    /// Known when the answer has come.
-    pub(crate) mid: Mid,
-    pub(crate) accepted: bool,
+    pub(crate) track: TrackId,
     pub(crate) on: bool,
-    /// How loud, in dB below the loudest (RFC 6464).
-    pub(crate) level: u8,
-    /// Every picture is followed by this many packets of padding alone.
-    pub(crate) padding: u32,
-    /// Packets of a picture, by layer.
-    pub(crate) parts: [u8; 3],
-    layers: Vec<Layer>,
-    /// What is sent instead of simulcast layers.
-    pub(crate) layered: Option<LayeredCamera>,
-    number: u32,
-    pub(crate) next: Instant,
+    device: Device,
 }
 
-struct Layer {
-    rid: Option<Rid>,
-    /// Nothing is sent on a layer that is off.
-    on: bool,
-    sequence: u64,
-    timestamp: u32,
-    picture: u16,
-    tl0: u8,
-    key: bool,
+pub(crate) enum Device {
+    Camera(Camera),
+    Microphone(Microphone),
+    Layered { camera: Box<LayeredCamera>, next: Instant },
 }
 
 impl Source {
-    /// `rids`: the simulcast layers, lowest first; none for a single stream.
-    pub(crate) fn new(now: Instant, cid: String, kind: MediaKind, mid: Mid, rids: &[&str]) -> Self {
-        let rids: Vec<Option<Rid>> =
-            if rids.is_empty() { vec![None] } else { rids.iter().map(|rid| Some((*rid).into())).collect() };
-        // Each layer counts from somewhere else, as in a browser.
-        let layers = rids.into_iter().zip(1..).map(|(rid, nth): (_, u16)| Layer {
-            rid,
-            on: true,
-            sequence: 1_000 * u64::from(nth),
-            timestamp: 0x1234_5678 * u32::from(nth),
-            picture: 5_000 * nth,
-            tl0: 50 * nth as u8,
-            key: true,
-        });
-        Self {
-            cid,
-            kind,
-            mid,
-            accepted: false,
-            on: true,
-            level: 20,
-            padding: 0,
-            parts: [1, 2, 3],
-            layers: layers.collect(),
-            layered: None,
-            number: 0,
-            next: now,
+    pub(crate) fn new(track: TrackId, device: Device) -> Self {
+        Self { track, on: true, device }
+    }
+
+    pub(crate) fn camera(&mut self) -> &mut Camera {
+        let Device::Camera(camera) = &mut self.device else { panic!("no camera with simulcast layers") };
+        camera
+    }
+
+    pub(crate) fn microphone(&mut self) -> &mut Microphone {
+        let Device::Microphone(microphone) = &mut self.device else { panic!("no microphone") };
+        microphone
+    }
+
+    pub(crate) fn layered(&mut self) -> &mut LayeredCamera {
+        let Device::Layered { camera, .. } = &mut self.device else { panic!("no layered camera") };
+        camera
+    }
+
+    pub(crate) fn next_timeout(&self) -> Instant {
+        match &self.device {
+            Device::Camera(camera) => camera.next_timeout(),
+            Device::Microphone(microphone) => microphone.next_timeout(),
+            Device::Layered { next, .. } => *next,
         }
     }
 
-    /// Which layers are sent.
-    pub(crate) fn set_layers(&mut self, on: [bool; 3]) {
-        self.layers.iter_mut().zip(on).for_each(|(layer, on)| layer.on = on);
-    }
-
-    /// The next picture or sound is a key frame; for what `asked` names.
-    pub(crate) fn refresh(&mut self, asked: &KeyframeRequest) {
-        if self.mid == asked.mid {
-            self.layers.iter_mut().filter(|layer| layer.rid == asked.rid).for_each(|layer| layer.key = true);
-            self.layered.iter_mut().for_each(|layered| layered.key = true);
+    /// The next picture is a key frame.
+    pub(crate) fn refresh(&mut self, layer: usize) {
+        match &mut self.device {
+            Device::Camera(camera) => camera.refresh(layer),
+            Device::Microphone(_) => {}
+            Device::Layered { camera, .. } => camera.key = true,
         }
     }
 
-    pub(crate) fn send(&mut self, now: Instant, rtc: &mut Rtc) {
-        let at = self.next;
-        match self.kind {
-            MediaKind::Audio => {
-                self.next += SOUND;
-                let layer = &mut self.layers[0];
-                let ext_vals = ExtensionValues {
-                    audio_level: Some(-self.level.cast_signed()),
-                    voice_activity: Some(true),
-                    ..Default::default()
-                };
-                let payload = self.number.to_be_bytes().to_vec();
-                let packet =
-                    RtpWrite::new(111.into(), layer.sequence.into(), layer.timestamp, at.min(now), payload);
-                layer.sequence += 1;
-                layer.timestamp = layer.timestamp.wrapping_add(960);
-                let mut api = rtc.direct_api();
-                let stream = api.stream_tx_by_mid(self.mid, None).expect("negotiated");
-                stream.write_rtp(packet.ext_vals(ext_vals));
-            }
-            MediaKind::Video => {
-                self.next += FRAME;
-                if let Some(layered) = &mut self.layered {
-                    layered.send(at.min(now), rtc, self.mid);
-                    return;
-                }
-                for (nth, (layer, parts)) in self.layers.iter_mut().zip(self.parts).enumerate() {
-                    if layer.on {
-                        let picture = (nth as u8, self.number, parts);
-                        layer.send(at.min(now), rtc, self.mid, picture, self.padding);
+    /// Sends everything that is due.
+    pub(crate) fn send(&mut self, now: Instant, client: &mut Client) {
+        let mut send = |layer, packet| {
+            let sent = client.send(now, self.track, layer, packet).expect("the connection lives");
+            assert!(sent, "the track is accepted");
+        };
+        match &mut self.device {
+            Device::Camera(camera) => {
+                while camera.next_timeout() <= now {
+                    while let Some((layer, packet)) = camera.poll(now) {
+                        send(layer, packet);
                     }
-                    layer.timestamp = layer.timestamp.wrapping_add(90 * FRAME.as_millis() as u32);
+                }
+            }
+            Device::Microphone(microphone) => {
+                while let Some(packet) = microphone.poll(now) {
+                    send(0, packet);
+                }
+            }
+            Device::Layered { camera, next } => {
+                while *next <= now {
+                    *next += FRAME;
+                    camera.picture().into_iter().for_each(|packet| send(0, packet));
                 }
             }
         }
-        self.number += 1;
     }
 }
 
-impl Layer {
-    fn send(
-        &mut self,
-        at: Instant,
-        rtc: &mut Rtc,
-        mid: Mid,
-        (nth, number, parts): (u8, u32, u8),
-        padding: u32,
-    ) {
-        let mut api = rtc.direct_api();
-        let stream = api.stream_tx_by_mid(mid, self.rid).expect("negotiated");
-        for part in 0..parts {
-            let picture =
-                Picture { id: self.picture, tl0: self.tl0, key: self.key, layer: nth, number, part };
-            let packet =
-                RtpWrite::new(96.into(), self.sequence.into(), self.timestamp, at, picture.payload());
-            stream.write_rtp(packet.marker(part + 1 == parts).nackable(true));
-            self.sequence += 1;
-        }
-        for _ in 0..padding {
-            let empty = RtpWrite::new(96.into(), self.sequence.into(), self.timestamp, at, Vec::new());
-            stream.write_rtp(empty.nackable(true));
-            self.sequence += 1;
-        }
-        self.picture = self.picture.wrapping_add(1) & 0x7fff;
-        self.tl0 = self.tl0.wrapping_add(1);
-        self.key = false;
+/// What announces a layered camera, as livekit-client does it: the highest layer first.
+pub(crate) fn layered_request(source: proto::TrackSource, camera: &LayeredCamera) -> proto::AddTrackRequest {
+    let sizes = [(640, 360), (320, 180), (160, 90)].into_iter().zip([2, 1, 0]);
+    let layers = sizes
+        .skip(3 - usize::from(camera.mode().spatial))
+        .map(|((width, height), quality)| proto::VideoLayer { width, height, quality, ..Default::default() });
+    let layers: Vec<_> = layers.collect();
+    proto::AddTrackRequest {
+        r#type: proto::TrackType::Video as i32,
+        source: source as i32,
+        layers: layers.clone(),
+        simulcast_codecs: vec![proto::SimulcastCodec {
+            codec: camera.codec_name().into(),
+            layers,
+            video_layer_mode: proto::video_layer::Mode::MultipleSpatialLayersPerStream as i32,
+            ..Default::default()
+        }],
+        ..Default::default()
     }
 }

@@ -8,14 +8,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE;
 use livekit_protocol as proto;
+use plenum_client::{Side, Signalling, join_request};
 use plenum_media::ids::{Identity, NodeId, PeerHandle, RoomId, RoomName, ShardId};
 use plenum_media::room::{Command, Effect, Moment, Room, RoomOptions, ServerFacts};
 use plenum_media::sdp::{Codec, LocalEndpoint};
 use plenum_media::sending::{Path, PathProtocol};
-use plenum_media::shard::{DropReason, Received, Shard, ShardConfig, Side};
+use plenum_media::shard::{DropReason, Received, Shard, ShardConfig};
 use plenum_media::signalling::authorize;
 use plenum_media::token::{ApiKeys, Claims, VideoGrant};
 use plenum_media::transport::{Certificate, LocalAddresses};
@@ -24,8 +23,8 @@ use proto::signal_response::Message as Response;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::client::Client;
 use crate::link::Link;
+use crate::person::Person;
 
 /// Time that a datagram travels.
 const DELAY: Duration = Duration::from_millis(15);
@@ -66,7 +65,7 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) room: Room,
     pub(crate) shard: Shard,
-    pub(crate) clients: Vec<Client>,
+    pub(crate) clients: Vec<Person>,
     /// What the server dropped, by reason.
     pub(crate) dropped: HashMap<DropReason, usize>,
     pub(crate) webhooks: Vec<proto::WebhookEvent>,
@@ -116,13 +115,15 @@ impl World {
     /// Comes into the room and waits until the connections stand.
     pub(crate) fn join(&mut self, identity: &str) -> usize {
         let index = self.enter(identity);
-        self.until("both channels are open", 5, |world| world.clients[index].subscriber.channels.len() >= 2);
+        self.until("both channels are open", 5, |world| {
+            world.clients[index].client.channels(Side::Subscriber) >= 2
+        });
         index
     }
 
     /// Comes back with a new signal connection.
     pub(crate) fn resume(&mut self, client: usize) {
-        let Client { identity, peer, .. } = &self.clients[client];
+        let Person { identity, peer, .. } = &self.clients[client];
         let identity = Identity::new(identity.as_str()).expect("a good name");
         let resumed = self.room.resumable(&identity, "");
         assert_eq!(resumed, Some(*peer), "the session is still there");
@@ -150,10 +151,12 @@ impl World {
         let claims = Claims { sub: identity.into(), video: Some(video), ..Claims::default() };
         let said = [("protocol", "17")].into_iter().chain(more.iter().copied());
         let query: BTreeMap<_, _> = said.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let has_one_connection = query.contains_key("join_request");
+        let signalling = match query.contains_key("join_request") {
+            true => Signalling::OneConnection,
+            false => Signalling::TwoConnections,
+        };
         let params = Box::new(authorize(&claims, &query).expect("may join"));
-        self.clients.push(Client::new(self.now, identity, peer));
-        self.clients[index].has_one_connection = has_one_connection;
+        self.clients.push(Person::new(self.now, identity, peer, signalling, &mut self.rng));
         self.step(Command::Join { params, peer });
         self.settle();
         index
@@ -161,17 +164,8 @@ impl World {
 
     /// Comes into the room with one connection for both directions and waits until it stands.
     pub(crate) fn join_with_one(&mut self, identity: &str, settings: proto::ConnectionSettings) -> usize {
-        let request = proto::JoinRequest {
-            client_info: Some(proto::ClientInfo { protocol: 17, ..Default::default() }),
-            connection_settings: Some(proto::ConnectionSettings { auto_subscribe: true, ..settings }),
-            ..Default::default()
-        };
-        let wrapped = proto::WrappedJoinRequest {
-            join_request: prost::Message::encode_to_vec(&request),
-            ..Default::default()
-        };
-        let encoded = URL_SAFE.encode(prost::Message::encode_to_vec(&wrapped));
-        let index = self.enter_with(identity, &[("join_request", &encoded)]);
+        let request = join_request(&proto::ConnectionSettings { auto_subscribe: true, ..settings });
+        let index = self.enter_with(identity, &[("join_request", &request)]);
         self.until("they are active", 5, |world| world.active(index));
         index
     }
@@ -201,7 +195,7 @@ impl World {
     }
 
     pub(crate) fn signal(&mut self, client: usize, request: Request) {
-        self.clients[client].requests.push_back(request);
+        self.clients[client].client.say(request);
         self.settle();
     }
 
@@ -245,7 +239,7 @@ impl World {
 
     /// Goes to the next thing that happens, at most to `end`.
     fn turn(&mut self, end: Instant) {
-        let clients = self.clients.iter().filter_map(Client::next_timeout);
+        let clients = self.clients.iter().filter_map(Person::next_timeout);
         let arrival = self.flying.keys().next().map(|(at, _)| *at);
         let others = [Some(self.shard.next_timeout()), self.room.next_timeout(), arrival];
         let next = clients.chain(others.into_iter().flatten()).min().unwrap_or(end).min(end);
@@ -279,11 +273,11 @@ impl World {
         }
         let (now, server) = (self.now, self.server);
         let client = &mut self.clients[datagram.client];
-        let dead = client.dead;
-        let connection = client.connection(datagram.side);
+        let dead = client.dead || client.closed;
         // What goes to an address that the translation has given up is lost.
-        if !dead && connection.outside == datagram.outside {
-            connection.handle(now, server, &datagram.bytes);
+        if !dead && client.seen(datagram.side).outside == datagram.outside {
+            let handled = client.client.handle_datagram(now, datagram.side, server, &datagram.bytes);
+            handled.expect("nothing that breaks the connection");
             self.collect(datagram.client);
         }
     }
@@ -296,7 +290,7 @@ impl World {
             match effect {
                 Effect::Signal { peer, message } => {
                     if let Some(client) = self.clients.iter_mut().find(|c| c.peer == peer && !c.dead) {
-                        client.hear(*message);
+                        client.hear(self.now, *message);
                     }
                 }
                 Effect::CloseSignal { peer } => {
@@ -318,7 +312,7 @@ impl World {
                 self.step(Command::Media(event));
             }
             for index in 0..self.clients.len() {
-                while let Some(request) = self.clients[index].requests.pop_front() {
+                while let Some(request) = self.clients[index].client.poll_signal() {
                     quiet = false;
                     let peer = self.clients[index].peer;
                     self.step(Command::Signal { peer, request: Box::new(request) });
@@ -348,21 +342,18 @@ impl World {
     }
 
     fn collect(&mut self, client: usize) {
-        if self.clients[client].dead {
+        let person = &mut self.clients[client];
+        // Whoever was told that it is out has closed its connections.
+        if person.dead || person.closed {
             return;
         }
-        for side in [Side::Publisher, Side::Subscriber] {
-            let connection = self.clients[client].connection(side);
-            let (datagrams, outside) = (connection.drain(self.now), connection.outside);
-            for bytes in datagrams {
-                self.fly(Datagram { client, side, up: true, outside, bytes });
-            }
+        person.note(self.now);
+        let mut flying = Vec::new();
+        while let Some(datagram) = person.client.poll_datagram() {
+            let outside = person.seen(datagram.side).outside;
+            flying.push(Datagram { client, side: datagram.side, up: true, outside, bytes: datagram.bytes });
         }
-        let owner = &mut self.clients[client];
-        for (_, asked) in &owner.publisher.asked[owner.answered..] {
-            owner.sources.iter_mut().for_each(|source| source.refresh(asked));
-        }
-        owner.answered = owner.publisher.asked.len();
+        flying.into_iter().for_each(|datagram| self.fly(datagram));
     }
 
     fn fly(&mut self, datagram: Datagram) {

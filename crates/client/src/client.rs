@@ -1,0 +1,572 @@
+//! The participant.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use livekit_protocol as proto;
+use proto::signal_request::Message as Request;
+use proto::signal_response::Message as Response;
+use rand::Rng;
+use rand::RngExt as _;
+use str0m::media::{Direction, MediaKind};
+use str0m::rtp::RawPacket;
+
+use crate::connection::{Changes, Connection, Happening, Options, Received};
+use crate::counter::{Reception, Tally};
+use crate::join::{Signalling, join_query};
+use crate::track::{Packet, Stage, Track, TrackId};
+
+/// One of a client's connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The client offers: what it publishes, and with [`Signalling::OneConnection`] what it receives.
+    Publisher,
+    /// The server offers: what the client receives.
+    Subscriber,
+}
+
+/// How somebody takes part.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// One connection or two.
+    pub signalling: Signalling,
+    /// What becomes of what is received.
+    pub reception: Reception,
+    /// What the server is told with the first request.
+    pub connection: proto::ConnectionSettings,
+    /// The client's own addresses: of the publisher's connection, and of the subscriber's. Each connection has its own.
+    pub addresses: [SocketAddr; 2],
+    /// Begins congestion control of what is published at this many bits per second; without it everything leaves at once.
+    pub estimate: Option<u64>,
+    /// Gives every packet of both directions as [`Event::Raw`] too. Costs a copy of each.
+    pub raw: bool,
+}
+
+impl Settings {
+    /// Two connections, everything subscribed, everything taken whole.
+    pub fn new(addresses: [SocketAddr; 2]) -> Self {
+        Self {
+            signalling: Signalling::TwoConnections,
+            reception: Reception::Whole,
+            connection: proto::ConnectionSettings { auto_subscribe: true, ..Default::default() },
+            addresses,
+            estimate: None,
+            raw: false,
+        }
+    }
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A connection stands.
+    Connected(Side),
+    /// A connection has ended.
+    Disconnected(Side),
+    /// A data channel is open: `_reliable` or `_lossy`.
+    ChannelOpen(Side, String),
+    /// A media packet came; of those that are only counted, the ones that were opened.
+    Packet(Received),
+    /// A key frame of a layer is wanted.
+    KeyframeWanted {
+        /// The track.
+        track: TrackId,
+        /// Place of the layer.
+        layer: usize,
+    },
+    /// The server has a name for a track.
+    Published(TrackId),
+    /// A data packet came.
+    Data {
+        /// By the reliable channel.
+        reliable: bool,
+        /// The packet.
+        packet: Box<proto::DataPacket>,
+    },
+    /// What the connection carries, in bits per second ([`Settings::estimate`]).
+    Estimate(u64),
+    /// A packet of either direction as str0m sees it, decrypted ([`Settings::raw`]).
+    Raw(Side, Box<RawPacket>),
+    /// The server has ended the session.
+    Left(proto::DisconnectReason),
+}
+
+/// Why a client cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// The server's session description cannot be read.
+    #[error("the server's session description cannot be read")]
+    Sdp,
+    /// A connection broke.
+    #[error("connection: {0}")]
+    Connection(String),
+}
+
+/// A datagram that is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Datagram {
+    /// From which of the client's addresses.
+    pub side: Side,
+    /// To whom.
+    pub remote: SocketAddr,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Somebody in a room.
+pub struct Client {
+    settings: Settings,
+    publisher: Connection,
+    subscriber: Connection,
+    /// Where the server was last heard, by side.
+    remotes: [Option<SocketAddr>; 2],
+    joined: bool,
+    /// Others, by their sid.
+    others: HashMap<String, proto::ParticipantInfo>,
+    own_sid: String,
+    tracks: Vec<Track>,
+    wanted: Wanted,
+    start: Instant,
+    ping: Option<(Duration, Instant)>,
+    signals: VecDeque<Request>,
+    events: VecDeque<Event>,
+}
+
+/// What is to be in the next offer besides tracks.
+#[derive(Debug, Default)]
+struct Wanted {
+    offer: bool,
+    audio_lines: u32,
+    video_lines: u32,
+    restart: bool,
+    has_channels: bool,
+}
+
+impl Client {
+    /// Somebody who is about to join. `rng` gives the SSRCs of feedback on what is only counted.
+    pub fn new(now: Instant, settings: Settings, rng: &mut impl Rng) -> Self {
+        let options = Options { raw: settings.raw, estimate: settings.estimate };
+        let mut connection =
+            |address| Connection::new(now, address, settings.reception, rng.random(), &options);
+        let [publisher, subscriber] = settings.addresses.map(&mut connection);
+        Self {
+            publisher,
+            subscriber,
+            settings,
+            remotes: [None; 2],
+            joined: false,
+            others: HashMap::new(),
+            own_sid: String::new(),
+            tracks: Vec::new(),
+            wanted: Wanted::default(),
+            start: now,
+            ping: None,
+            signals: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Path and query of the signal connection, without the access token.
+    pub fn join_query(&self) -> String {
+        join_query(self.settings.signalling, &self.settings.connection)
+    }
+
+    /// The side on which media come.
+    pub fn down(&self) -> Side {
+        match self.settings.signalling {
+            Signalling::TwoConnections => Side::Subscriber,
+            Signalling::OneConnection => Side::Publisher,
+        }
+    }
+
+    /// Whether a connection stands.
+    pub fn is_connected(&self, side: Side) -> bool {
+        self.connection(side).is_connected()
+    }
+
+    /// Whether the connection on which media come stands, with both data channels: others see the client from then on.
+    pub fn is_active(&self) -> bool {
+        let down = self.connection(self.down());
+        down.is_connected() && down.channels.len() >= 2
+    }
+
+    /// Open data channels of a connection.
+    pub fn channels(&self, side: Side) -> usize {
+        self.connection(side).channels.len()
+    }
+
+    /// The others, by their sid, with what they publish.
+    pub fn others(&self) -> &HashMap<String, proto::ParticipantInfo> {
+        &self.others
+    }
+
+    /// What the server calls this client: `PA_…`; empty before it has joined.
+    pub fn own_sid(&self) -> &str {
+        &self.own_sid
+    }
+
+    /// What the server calls the track of a stream that comes, where descriptions name its SSRC.
+    pub fn track_of(&self, ssrc: u32) -> Option<&str> {
+        self.connection(self.down()).tracks.get(&ssrc).map(String::as_str)
+    }
+
+    /// What was counted; nothing where everything is taken whole.
+    pub fn tally(&self) -> Tally {
+        let counter = self.connection(self.down()).counter();
+        counter.map(|counter| counter.tally.clone()).unwrap_or_default()
+    }
+
+    /// What the server calls a track of this client.
+    pub fn sid(&self, track: TrackId) -> Option<&str> {
+        self.tracks.get(track.0)?.sid.as_deref()
+    }
+
+    /// What the client itself calls it.
+    pub fn cid(&self, track: TrackId) -> Option<&str> {
+        self.tracks.get(track.0).map(|track| track.request.cid.as_str())
+    }
+
+    /// Whether packets of a track may be sent.
+    pub fn is_accepted(&self, track: TrackId) -> bool {
+        self.tracks.get(track.0).is_some_and(|track| matches!(track.stage, Stage::Accepted(_)))
+    }
+
+    /// Publishes a track as `request` says; its `cid` is chosen here. `rids` are the simulcast layers, lowest first;
+    /// none for a single stream.
+    pub fn publish(&mut self, now: Instant, request: proto::AddTrackRequest, rids: &[&str]) -> TrackId {
+        let id = TrackId(self.tracks.len());
+        let request = proto::AddTrackRequest { cid: format!("track-{}", id.0 + 1), ..request };
+        if self.joined {
+            self.signals.push_back(Request::AddTrack(request.clone()));
+        }
+        self.tracks.push(Track {
+            request,
+            rids: rids.iter().map(|rid| (*rid).into()).collect(),
+            stage: Stage::New,
+            sid: None,
+        });
+        self.wanted.offer = true;
+        self.negotiate(now);
+        id
+    }
+
+    /// Takes a track away, as livekit-client does: its m-line goes inactive.
+    pub fn unpublish(&mut self, now: Instant, track: TrackId) {
+        let Some(track) = self.tracks.get_mut(track.0) else { return };
+        track.stage = match track.stage {
+            Stage::Offered(mid) | Stage::Accepted(mid) => Stage::Ending(mid),
+            Stage::New | Stage::Ended => Stage::Ended,
+            Stage::Ending(mid) => Stage::Ending(mid),
+        };
+        self.wanted.offer = true;
+        self.negotiate(now);
+    }
+
+    /// Sends a packet of a layer of a track. `false` if nothing may be sent on it yet, or any more.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        track: TrackId,
+        layer: usize,
+        packet: Packet,
+    ) -> Result<bool, ClientError> {
+        let place = self.tracks.get(track.0).and_then(|track| track.layer(layer));
+        let Some((mid, rid)) = place else { return Ok(false) };
+        self.publisher.write(now, mid, rid, packet);
+        self.settle(now, Side::Publisher)?;
+        Ok(true)
+    }
+
+    /// Sends a data packet. `false` if its channel is not open, or full.
+    pub fn send_data(
+        &mut self,
+        now: Instant,
+        reliable: bool,
+        packet: &proto::DataPacket,
+    ) -> Result<bool, ClientError> {
+        let label = if reliable { "_reliable" } else { "_lossy" };
+        let taken = self.publisher.write_data(label, &prost::Message::encode_to_vec(packet));
+        self.settle(now, Side::Publisher)?;
+        Ok(taken)
+    }
+
+    /// Opens the connection on which data leave, which else comes up with the first track.
+    pub fn open_channels(&mut self, now: Instant) {
+        self.wanted.offer = true;
+        self.negotiate(now);
+    }
+
+    /// Asks for a key frame of a stream that comes.
+    pub fn request_keyframe(&mut self, now: Instant, ssrc: u32) {
+        let side = self.down();
+        let remote = self.remotes[side as usize];
+        self.connection_mut(side).request_keyframe(now, remote, ssrc);
+    }
+
+    /// Begins an ICE restart of the connection that the client offers, as after a resume.
+    pub fn restart_ice(&mut self, now: Instant) {
+        self.wanted.restart = true;
+        self.wanted.offer = true;
+        self.negotiate(now);
+    }
+
+    /// Says something else to the server.
+    pub fn say(&mut self, request: Request) {
+        self.signals.push_back(request);
+    }
+
+    /// Leaves the room.
+    pub fn leave(&mut self, now: Instant) {
+        self.signals.push_back(Request::Leave(proto::LeaveRequest {
+            reason: proto::DisconnectReason::ClientInitiated as i32,
+            ..Default::default()
+        }));
+        self.publisher.close();
+        self.subscriber.close();
+        // Nothing can go wrong any more that anybody would want to know.
+        for side in [Side::Publisher, Side::Subscriber] {
+            let _ = self.settle(now, side);
+        }
+    }
+
+    /// A signal message came.
+    pub fn handle_signal(&mut self, now: Instant, message: Response) -> Result<(), ClientError> {
+        match message {
+            Response::Join(join) => self.join(now, *Box::new(join)),
+            Response::Offer(offer) => {
+                let sdp = self.subscriber.answer(&offer.sdp, &offer.mid_to_track_id)?;
+                self.signals.push_back(Request::Answer(proto::SessionDescription {
+                    r#type: "answer".into(),
+                    sdp,
+                    id: offer.id,
+                    ..Default::default()
+                }));
+                self.settle(now, Side::Subscriber)?;
+            }
+            Response::Answer(answer) => {
+                self.publisher.answered(&answer.sdp, &answer.mid_to_track_id)?;
+                for track in &mut self.tracks {
+                    if let Stage::Offered(mid) = track.stage {
+                        track.stage = Stage::Accepted(mid);
+                    }
+                }
+                self.settle(now, Side::Publisher)?;
+                self.negotiate(now);
+            }
+            Response::Trickle(trickle) => {
+                let publisher = trickle.target() == proto::SignalTarget::Publisher;
+                let side = if publisher { Side::Publisher } else { Side::Subscriber };
+                let init: serde_json::Value =
+                    serde_json::from_str(&trickle.candidate_init).unwrap_or_default();
+                if let Some(candidate) = init["candidate"].as_str() {
+                    self.connection_mut(side).add_candidate(candidate);
+                    self.settle(now, side)?;
+                }
+            }
+            Response::MediaSectionsRequirement(required) => {
+                self.wanted.audio_lines += required.num_audios;
+                self.wanted.video_lines += required.num_videos;
+                self.wanted.offer = true;
+                self.negotiate(now);
+            }
+            Response::TrackPublished(published) => {
+                let found = self.tracks.iter().position(|track| track.request.cid == published.cid);
+                if let (Some(index), Some(info)) = (found, published.track) {
+                    self.tracks[index].sid = Some(info.sid);
+                    self.events.push_back(Event::Published(TrackId(index)));
+                }
+            }
+            Response::Update(update) => self.meet(update.participants),
+            Response::Leave(leave) => self.events.push_back(Event::Left(leave.reason())),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, now: Instant, join: proto::JoinResponse) {
+        self.joined = true;
+        self.own_sid = join.participant.map(|own| own.sid).unwrap_or_default();
+        self.meet(join.other_participants);
+        let interval = u64::try_from(join.ping_interval).ok().filter(|seconds| *seconds > 0);
+        self.ping = interval.map(Duration::from_secs).map(|interval| (interval, now + interval));
+        let requests = self.tracks.iter().map(|track| Request::AddTrack(track.request.clone()));
+        self.signals.extend(requests);
+        self.negotiate(now);
+    }
+
+    fn meet(&mut self, participants: Vec<proto::ParticipantInfo>) {
+        use proto::participant_info::State;
+        for one in participants {
+            if one.sid == self.own_sid {
+                continue;
+            }
+            if one.state() == State::Disconnected {
+                self.others.remove(&one.sid);
+            } else {
+                self.others.insert(one.sid.clone(), one);
+            }
+        }
+    }
+
+    /// Makes the next offer, if one is due and none is out.
+    fn negotiate(&mut self, now: Instant) {
+        if !self.joined || self.publisher.has_offered() || !self.wanted.offer {
+            return;
+        }
+        let wanted = std::mem::take(&mut self.wanted);
+        self.wanted.has_channels = true;
+        let tracks = &mut self.tracks;
+        let offer = self.publisher.offer(|changes: &mut Changes<'_>| {
+            if !wanted.has_channels {
+                changes.add_channels();
+            }
+            changes.add_lines(MediaKind::Audio, wanted.audio_lines);
+            changes.add_lines(MediaKind::Video, wanted.video_lines);
+            for track in tracks {
+                match track.stage {
+                    Stage::New => {
+                        let (stream, cid) = (Some("stream".to_owned()), Some(track.request.cid.clone()));
+                        let simulcast = track.simulcast();
+                        let mid =
+                            changes.api.add_media(track.kind(), Direction::SendOnly, stream, cid, simulcast);
+                        track.stage = Stage::Offered(mid);
+                    }
+                    Stage::Ending(mid) => {
+                        changes.api.set_direction(mid, Direction::Inactive);
+                        track.stage = Stage::Ended;
+                    }
+                    Stage::Offered(_) | Stage::Accepted(_) | Stage::Ended => {}
+                }
+            }
+            if wanted.restart {
+                changes.api.ice_restart(true);
+            }
+        });
+        if let Some(sdp) = offer {
+            self.signals.push_back(Request::Offer(proto::SessionDescription {
+                r#type: "offer".into(),
+                sdp,
+                id: 1,
+                ..Default::default()
+            }));
+        }
+        // New credentials show in the next check.
+        self.publisher.deadline = now;
+    }
+
+    /// A datagram came in.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        side: Side,
+        remote: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<(), ClientError> {
+        let is_media = matches!(datagram, [128..=191, kind, ..] if !(192..=223).contains(kind));
+        if self.settings.reception != Reception::Whole && is_media {
+            self.connection_mut(side).handle(now, remote, datagram)?;
+            self.remotes[side as usize] = Some(remote);
+            self.collect(side);
+            return Ok(());
+        }
+        self.connection_mut(side).handle(now, remote, datagram)?;
+        self.settle(now, side)
+    }
+
+    /// When [`Client::handle_timeout`] wants to be called.
+    pub fn next_timeout(&self) -> Instant {
+        let counter = self.connection(self.down()).counter().and_then(|counter| counter.next_timeout());
+        let ping = self.ping.map(|(_, at)| at);
+        let others = counter.into_iter().chain(ping);
+        others.fold(self.publisher.deadline.min(self.subscriber.deadline), Instant::min)
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ClientError> {
+        for side in [Side::Publisher, Side::Subscriber] {
+            if self.connection(side).deadline <= now {
+                self.settle(now, side)?;
+            }
+        }
+        let side = self.down();
+        let due = self.connection(side).counter().and_then(|counter| counter.next_timeout());
+        if let (Some(remote), true) = (self.remotes[side as usize], due.is_some_and(|at| at <= now)) {
+            self.connection_mut(side).report(now, remote);
+        }
+        if let Some((interval, at)) = &mut self.ping
+            && *at <= now
+        {
+            *at = now + *interval;
+            // Any clock will do: the server gives it back.
+            let timestamp = now.saturating_duration_since(self.start).as_millis() as i64 + 1;
+            self.signals.push_back(Request::PingReq(proto::Ping { timestamp, rtt: 0 }));
+        }
+        Ok(())
+    }
+
+    /// The next message to the server.
+    pub fn poll_signal(&mut self) -> Option<Request> {
+        self.signals.pop_front()
+    }
+
+    /// The next datagram to be sent.
+    pub fn poll_datagram(&mut self) -> Option<Datagram> {
+        [Side::Publisher, Side::Subscriber].into_iter().find_map(|side| {
+            let (remote, bytes) = self.connection_mut(side).out.pop_front()?;
+            Some(Datagram { side, remote, bytes })
+        })
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    fn connection(&self, side: Side) -> &Connection {
+        match side {
+            Side::Publisher => &self.publisher,
+            Side::Subscriber => &self.subscriber,
+        }
+    }
+
+    fn connection_mut(&mut self, side: Side) -> &mut Connection {
+        match side {
+            Side::Publisher => &mut self.publisher,
+            Side::Subscriber => &mut self.subscriber,
+        }
+    }
+
+    /// Takes what a connection has to say.
+    fn settle(&mut self, now: Instant, side: Side) -> Result<(), ClientError> {
+        self.connection_mut(side).drain(now)?;
+        self.collect(side);
+        Ok(())
+    }
+
+    fn collect(&mut self, side: Side) {
+        while let Some(happened) = self.connection_mut(side).happened.pop_front() {
+            let event = match happened {
+                Happening::Connected => Event::Connected(side),
+                Happening::Closed => Event::Disconnected(side),
+                Happening::Packet(packet) => Event::Packet(packet),
+                Happening::ChannelOpen(label) => Event::ChannelOpen(side, label),
+                Happening::Estimate(rate) => Event::Estimate(rate),
+                Happening::Raw(raw) => Event::Raw(side, raw),
+                Happening::KeyframeWanted { mid, rid } => {
+                    let found = self.tracks.iter().position(|track| match track.stage {
+                        Stage::Accepted(own) => own == mid,
+                        _ => false,
+                    });
+                    let Some(index) = found else { continue };
+                    Event::KeyframeWanted { track: TrackId(index), layer: self.tracks[index].place(rid) }
+                }
+                Happening::Data { label, bytes } => {
+                    let Ok(packet) = prost::Message::decode(bytes.as_slice()) else { continue };
+                    Event::Data { reliable: label == "_reliable", packet: Box::new(packet) }
+                }
+            };
+            self.events.push_back(event);
+        }
+    }
+}

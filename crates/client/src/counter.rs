@@ -1,0 +1,478 @@
+//! Reception by header: packets are counted, one in some is decrypted, and feedback is honest all the same.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use plenum_media::sdp::{self, MediaType, uri};
+use plenum_media::srtp::{SrtpReceiver, SrtpSender};
+use str0m::media::MediaKind;
+
+use crate::connection::Received;
+use crate::feedback::{Arrivals, Block, extend, picture_loss, receiver_report};
+use crate::stamp::{Picture, Sound};
+
+/// What becomes of the media that a client receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reception {
+    /// All of it is decrypted, repaired and handed over, by str0m.
+    Whole,
+    /// Packets are counted by their headers, and what is lost stays lost.
+    Counted {
+        /// One in so many packets of a stream is decrypted and handed over; at least 1. Of pictures every packet is, until
+        /// the first key frame is whole.
+        opened: u32,
+    },
+}
+
+/// Time between two transport-wide feedbacks, as libwebrtc's usual one.
+const FEEDBACK_INTERVAL: Duration = Duration::from_millis(100);
+/// Time between two receiver reports.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Streams that a client counts; a server that sends more is broken.
+const MAX_STREAMS: usize = 4_096;
+
+/// What was counted on a connection.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// By SSRC.
+    pub streams: HashMap<u32, StreamTally>,
+    /// Packets that came again on a stream of their own (RFC 4588).
+    pub repeated: u64,
+    /// Packets that are no RTP, or of more streams than are counted.
+    pub strange: u64,
+}
+
+/// What was counted of a stream.
+#[derive(Debug, Clone)]
+pub struct StreamTally {
+    /// Sound or pictures.
+    pub kind: MediaKind,
+    /// Packets that came, without repetitions on a stream of their own.
+    pub packets: u64,
+    /// Their bytes, with headers and tags.
+    pub bytes: u64,
+    /// Packets that were decrypted, and those of them that could not be or were not what a [`Picture`] or [`Sound`]
+    /// writes.
+    pub opened: u64,
+    /// See `opened`.
+    pub damaged: u64,
+    /// When the first packet came.
+    pub first: Instant,
+    /// When the first key frame was whole.
+    pub first_picture: Option<Instant>,
+    lowest: u64,
+    highest: u64,
+}
+
+impl StreamTally {
+    fn new(now: Instant, kind: MediaKind, number: u16) -> Self {
+        // The roll-over counter begins with zero, and numbers below 2^15 (RFC 3711 §3.3.1).
+        let number = u64::from(number);
+        Self {
+            kind,
+            packets: 0,
+            bytes: 0,
+            opened: 0,
+            damaged: 0,
+            first: now,
+            first_picture: None,
+            lowest: number,
+            highest: number,
+        }
+    }
+
+    /// Packets that should have come, by their numbers.
+    pub fn expected(&self) -> u64 {
+        self.highest - self.lowest + 1
+    }
+
+    /// Packets that did not come.
+    pub fn lost(&self) -> u64 {
+        self.expected().saturating_sub(self.packets)
+    }
+}
+
+pub(crate) struct Counter {
+    opened: u32,
+    /// SSRC of our feedback.
+    ssrc: u32,
+    keys: Option<(SrtpReceiver, SrtpSender)>,
+    kinds: HashMap<u8, PayloadKind>,
+    transport_id: Option<u8>,
+    arrivals: Arrivals,
+    /// Any stream, which feedback has to name one of.
+    media: u32,
+    next_feedback: Instant,
+    next_report: Instant,
+    reports: HashMap<u32, Reported>,
+    /// A key frame that is on its way: stream, number and packets that came.
+    key: HashMap<u32, (u32, u8)>,
+    scratch: Vec<u8>,
+    pub(crate) tally: Tally,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PayloadKind {
+    Media(MediaKind),
+    Repetition,
+}
+
+/// What the last report said of a stream, and the sender's last.
+#[derive(Debug, Default, Clone, Copy)]
+struct Reported {
+    expected: u64,
+    packets: u64,
+    sender: Option<(u32, Instant)>,
+}
+
+impl Counter {
+    pub(crate) fn new(now: Instant, opened: u32, ssrc: u32) -> Self {
+        Self {
+            opened: opened.max(1),
+            ssrc,
+            keys: None,
+            kinds: HashMap::new(),
+            transport_id: None,
+            arrivals: Arrivals::new(now),
+            media: 0,
+            next_feedback: now + FEEDBACK_INTERVAL,
+            next_report: now + REPORT_INTERVAL,
+            reports: HashMap::new(),
+            key: HashMap::new(),
+            scratch: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// The handshake is done.
+    pub(crate) fn set_keys(&mut self, keys: (SrtpSender, SrtpReceiver)) {
+        self.keys = Some((keys.1, keys.0));
+    }
+
+    /// The server's description says what payload types and extensions mean.
+    pub(crate) fn learn(&mut self, session: &sdp::Session) {
+        for media in &session.media {
+            let kind = match media.kind {
+                MediaType::Audio => MediaKind::Audio,
+                MediaType::Video => MediaKind::Video,
+                MediaType::Application | MediaType::Other => continue,
+            };
+            for codec in &media.codecs {
+                self.kinds.insert(codec.payload_type, PayloadKind::Media(kind));
+                if let Some(rtx) = codec.rtx {
+                    self.kinds.insert(rtx, PayloadKind::Repetition);
+                }
+            }
+            let transport = media.extensions.iter().find(|(_, name)| name == uri::TRANSPORT_CC);
+            if let Some((id, _)) = transport {
+                self.transport_id = Some(*id);
+            }
+        }
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        // Without keys nothing can be said, and before the first packet there is nothing to say.
+        (self.keys.is_some() && !self.tally.streams.is_empty())
+            .then(|| self.next_feedback.min(self.next_report))
+    }
+
+    /// A media packet came. What was opened is handed over.
+    pub(crate) fn handle(&mut self, now: Instant, datagram: &[u8]) -> Option<Received> {
+        let Some(header) = Header::parse(datagram, self.transport_id) else {
+            self.tally.strange += 1;
+            return None;
+        };
+        if let Some(number) = header.transport {
+            self.arrivals.push(now, number);
+        }
+        let kind = match self.kinds.get(&header.payload_type) {
+            Some(PayloadKind::Media(kind)) => *kind,
+            Some(PayloadKind::Repetition) | None => {
+                self.tally.repeated += u64::from(self.kinds.contains_key(&header.payload_type));
+                return None;
+            }
+        };
+        let full = self.tally.streams.len() >= MAX_STREAMS;
+        if full && !self.tally.streams.contains_key(&header.ssrc) {
+            self.tally.strange += 1;
+            return None;
+        }
+        let stream = self
+            .tally
+            .streams
+            .entry(header.ssrc)
+            .or_insert_with(|| StreamTally::new(now, kind, header.sequence));
+        let sequence = extend(stream.highest, header.sequence);
+        stream.highest = stream.highest.max(sequence);
+        stream.lowest = stream.lowest.min(sequence);
+        stream.packets += 1;
+        stream.bytes += datagram.len() as u64;
+        self.media = header.ssrc;
+        let is_turn = stream.packets % u64::from(self.opened) == 1 % u64::from(self.opened);
+        let waits = stream.kind == MediaKind::Video && stream.first_picture.is_none();
+        if is_turn || waits { self.open(now, datagram, &header, sequence) } else { None }
+    }
+
+    fn open(&mut self, now: Instant, datagram: &[u8], header: &Header, sequence: u64) -> Option<Received> {
+        let (receiver, _) = self.keys.as_mut()?;
+        let stream = self.tally.streams.get_mut(&header.ssrc)?;
+        self.scratch.clear();
+        self.scratch.extend_from_slice(datagram);
+        stream.opened += 1;
+        let Ok(len) = receiver.unprotect_rtp(&mut self.scratch, header.len, sequence) else {
+            stream.damaged += 1;
+            return None;
+        };
+        let payload = &self.scratch[header.len..len];
+        let picture = Picture::parse(payload);
+        let is_ours = picture.is_some() || Sound::parse(payload).is_some();
+        stream.damaged += u64::from(!is_ours && !payload.is_empty());
+        if let Some(picture) = picture.filter(|picture| picture.key && stream.first_picture.is_none()) {
+            let (number, parts) = self.key.entry(header.ssrc).or_insert((picture.number, 0));
+            if *number != picture.number {
+                (*number, *parts) = (picture.number, 0);
+            }
+            *parts += 1;
+            if *parts >= picture.parts {
+                stream.first_picture = Some(now);
+                self.key.remove(&header.ssrc);
+            }
+        }
+        Some(Received {
+            at: now,
+            ssrc: header.ssrc,
+            sequence,
+            timestamp: header.timestamp,
+            marker: header.marker,
+            dependency: None,
+            payload: Arc::from(payload),
+        })
+    }
+
+    /// A control packet came: senders' reports say what ours have to name.
+    pub(crate) fn handle_control(&mut self, now: Instant, datagram: &[u8]) {
+        let Some((receiver, _)) = &mut self.keys else { return };
+        self.scratch.clear();
+        self.scratch.extend_from_slice(datagram);
+        let Ok(len) = receiver.unprotect_rtcp(&mut self.scratch) else { return };
+        let mut rest = &self.scratch[..len];
+        while let [_, kind, l1, l2, ..] = *rest {
+            let part_len = 4 * (usize::from(u16::from_be_bytes([l1, l2])) + 1);
+            let Some((part, after)) = rest.split_at_checked(part_len) else { return };
+            if let (200, [_, _, _, _, s1, s2, s3, s4, _, _, n3, n4, n5, n6, ..]) = (kind, part) {
+                let ssrc = u32::from_be_bytes([*s1, *s2, *s3, *s4]);
+                if self.tally.streams.contains_key(&ssrc) {
+                    let middle = u32::from_be_bytes([*n3, *n4, *n5, *n6]);
+                    self.reports.entry(ssrc).or_default().sender = Some((middle, now));
+                }
+            }
+            rest = after;
+        }
+    }
+
+    /// Writes what is due, protected.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, mut send: impl FnMut(Vec<u8>)) {
+        let Some((_, sender)) = &mut self.keys else { return };
+        let mut protect = |mut bytes: Vec<u8>| {
+            if sender.protect_rtcp(&mut bytes, 0).is_ok() {
+                send(bytes);
+            }
+        };
+        if now >= self.next_feedback {
+            self.next_feedback = now + FEEDBACK_INTERVAL;
+            self.arrivals.write(self.ssrc, self.media, &mut protect);
+        }
+        if now >= self.next_report && !self.tally.streams.is_empty() {
+            self.next_report = now + REPORT_INTERVAL;
+            let blocks: Vec<Block> = self
+                .tally
+                .streams
+                .iter()
+                .map(|(ssrc, stream)| {
+                    let reported = self.reports.entry(*ssrc).or_default();
+                    block(now, *ssrc, stream, reported)
+                })
+                .collect();
+            blocks.chunks(31).for_each(|blocks| protect(receiver_report(self.ssrc, blocks)));
+        }
+    }
+
+    /// Asks for a key frame of a stream.
+    pub(crate) fn request_keyframe(&mut self, ssrc: u32) -> Option<Vec<u8>> {
+        let (_, sender) = self.keys.as_mut()?;
+        let mut bytes = picture_loss(self.ssrc, ssrc);
+        sender.protect_rtcp(&mut bytes, 0).ok()?;
+        Some(bytes)
+    }
+}
+
+fn block(now: Instant, ssrc: u32, stream: &StreamTally, reported: &mut Reported) -> Block {
+    let (expected, packets) = (stream.expected(), stream.packets);
+    let due = expected.saturating_sub(reported.expected);
+    let missing = due.saturating_sub(packets.saturating_sub(reported.packets));
+    (reported.expected, reported.packets) = (expected, packets);
+    Block {
+        ssrc,
+        fraction_lost: (256 * missing).checked_div(due).unwrap_or(0).min(255) as u8,
+        lost: stream.lost().min(u64::from(u32::MAX)) as u32,
+        highest: stream.highest as u32,
+        last: reported.sender.map(|(middle, at)| (middle, now.saturating_duration_since(at))),
+    }
+}
+
+/// What counting needs of a header (RFC 3550 §5.1, RFC 8285 §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Header {
+    payload_type: u8,
+    marker: bool,
+    sequence: u16,
+    timestamp: u32,
+    ssrc: u32,
+    /// Number over all streams of the connection.
+    transport: Option<u16>,
+    len: usize,
+}
+
+impl Header {
+    fn parse(packet: &[u8], transport_id: Option<u8>) -> Option<Self> {
+        let [first, second, n1, n2, t1, t2, t3, t4, s1, s2, s3, s4, rest @ ..] = packet else { return None };
+        if first >> 6 != 2 {
+            return None;
+        }
+        let mut len = 12 + 4 * usize::from(first & 0x0f);
+        let mut transport = None;
+        if first & 0x10 != 0 {
+            let [p1, p2, w1, w2, ..] = *rest.get(len - 12..)? else { return None };
+            let words = usize::from(u16::from_be_bytes([w1, w2]));
+            let values = packet.get(len + 4..len + 4 + 4 * words)?;
+            transport = transport_id.and_then(|id| match [p1, p2] {
+                [0xbe, 0xde] => short_value(values, id),
+                [0x10, 0x00] => long_value(values, id),
+                _ => None,
+            });
+            len += 4 + 4 * words;
+        }
+        (packet.len() >= len).then_some(Self {
+            payload_type: second & 0x7f,
+            marker: second & 0x80 != 0,
+            sequence: u16::from_be_bytes([*n1, *n2]),
+            timestamp: u32::from_be_bytes([*t1, *t2, *t3, *t4]),
+            ssrc: u32::from_be_bytes([*s1, *s2, *s3, *s4]),
+            transport,
+            len,
+        })
+    }
+}
+
+/// A number among values of one-byte headers.
+fn short_value(mut values: &[u8], id: u8) -> Option<u16> {
+    while let [first, rest @ ..] = values {
+        let (own, len) = (first >> 4, 1 + usize::from(first & 0x0f));
+        values = match own {
+            // A byte of padding.
+            0 => rest,
+            _ if own == id => return number(rest.get(..len)?),
+            _ => rest.get(len..)?,
+        };
+    }
+    None
+}
+
+/// A number among values of two-byte headers.
+fn long_value(mut values: &[u8], id: u8) -> Option<u16> {
+    loop {
+        match values {
+            [0, rest @ ..] => values = rest,
+            [own, len, rest @ ..] => {
+                let (value, after) = rest.split_at_checked(usize::from(*len))?;
+                if *own == id {
+                    return number(value);
+                }
+                values = after;
+            }
+            _ => return None,
+        }
+    }
+}
+
+fn number(value: &[u8]) -> Option<u16> {
+    let [high, low] = *value else { return None };
+    Some(u16::from_be_bytes([high, low]))
+}
+
+/// Body of the fuzz target `client_packet`: media packets of any shape are counted without harm.
+pub fn fuzz(input: &[u8]) {
+    let now = Instant::now();
+    let mut counter = Counter::new(now, 1, 7);
+    counter.transport_id = Some(3);
+    counter.kinds = HashMap::from([
+        (96, PayloadKind::Media(MediaKind::Video)),
+        (97, PayloadKind::Repetition),
+        (111, PayloadKind::Media(MediaKind::Audio)),
+    ]);
+    for packet in input.chunks(32) {
+        let _ = counter.handle(now, packet);
+        counter.handle_control(now, packet);
+        let _ = Picture::parse(packet);
+        let _ = Sound::parse(packet);
+    }
+    for stream in counter.tally.streams.values() {
+        assert!(stream.expected() >= 1 && stream.lost() <= stream.expected());
+    }
+    counter.arrivals.write(1, 2, |bytes| assert!(bytes.len() < 1_400));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(sequence: u16, transport: Option<u16>) -> Vec<u8> {
+        let header = plenum_media::rtp::Header {
+            payload_type: 96,
+            marker: false,
+            sequence,
+            timestamp: 5,
+            ssrc: 77,
+            mid: Some((9, "12")),
+            transport: transport.map(|number| (3, number)),
+            dependency: None,
+        };
+        let mut bytes = Vec::new();
+        plenum_media::rtp::write_header(&mut bytes, &header);
+        bytes.extend_from_slice(&[0; 20]);
+        bytes
+    }
+
+    #[test]
+    fn headers_are_read() {
+        let bytes = packet(0x0102, Some(0x0304));
+        let header = Header::parse(&bytes, Some(3)).expect("well-formed");
+        assert_eq!((header.sequence, header.transport, header.ssrc), (0x0102, Some(0x0304), 77));
+        assert_eq!((header.len, header.payload_type, header.marker), (24, 96, false));
+        assert_eq!(Header::parse(&bytes, Some(4)).expect("well-formed").transport, None);
+        for len in 0..24 {
+            assert_eq!(Header::parse(&bytes[..len], Some(3)), None, "{len}");
+        }
+        let long = [&[0x90, 96, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0x10, 0, 0, 2][..], &[9, 1, 5, 0, 3, 2, 7, 8]]
+            .concat();
+        assert_eq!(Header::parse(&long, Some(3)).expect("well-formed").transport, Some(0x0708));
+    }
+
+    #[test]
+    fn what_is_missing_is_counted_and_what_comes_late_is_not_missing() {
+        let now = Instant::now();
+        let mut counter = Counter::new(now, 100, 7);
+        counter.kinds = HashMap::from([(96, PayloadKind::Media(MediaKind::Video))]);
+        for sequence in [10, 11, 13, 15, 14] {
+            counter.handle(now, &packet(sequence, None));
+        }
+        let stream = &counter.tally.streams[&77];
+        assert_eq!((stream.packets, stream.expected(), stream.lost()), (5, 6, 1));
+        let mut reported = Reported::default();
+        let first = block(now, 77, stream, &mut reported);
+        assert_eq!((first.fraction_lost, first.lost, first.highest), (42, 1, 15));
+        let second = block(now, 77, stream, &mut reported);
+        assert_eq!((second.fraction_lost, second.lost), (0, 1), "since the last report nothing");
+    }
+}
