@@ -101,7 +101,7 @@ impl Server {
             region: config.region.clone(),
         });
         let Threads { handles: shards, joins: threads, health } =
-            thread::start(sockets, &Node::new(&node_id), |id| ShardConfig {
+            thread::start(sockets, &Node::new(&facts.node_id), |id| ShardConfig {
                 id,
                 certificate: certificate.clone(),
                 local: local.clone(),
