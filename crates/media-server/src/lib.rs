@@ -19,6 +19,7 @@ mod webhook;
 
 pub use config::{BindScope, Config, Setting, StartError, Webhook};
 pub use metrics_names::HISTOGRAMS;
+pub use plenum_media::downtrack::PlayoutDelay;
 pub use plenum_media::room::{Limits, RoomDefaults, TextLimits};
 pub use plenum_media::sdp::Codec;
 pub use server::Server;

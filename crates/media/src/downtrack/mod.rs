@@ -9,17 +9,22 @@ pub mod selector;
 
 mod history;
 mod munger;
+mod playout;
 
 use std::time::{Duration, Instant};
 
 pub use history::{History, Left, Sent};
 pub use munger::{Munger, Rewritten};
+pub use playout::PlayoutDelay;
 use selector::{Choice, Limits, Selector};
+
+use playout::Playout;
 
 use crate::allocator::{self, TEMPORAL};
 use crate::ids::{DownKey, SourceKey};
 use crate::ingest::{ClockAnchor, Source};
 use crate::ring::Packet;
+use crate::rtp::rtcp::Report;
 use crate::sdp::{Codec, MediaKind};
 
 /// How often a subscriber that waits for a key frame asks again; the publisher's throttle comes on top.
@@ -64,6 +69,9 @@ pub struct DownConfig {
     pub dependency: Option<u8>,
     /// Number of the transport-wide sequence number among the header extensions, where the subscriber takes it.
     pub transport: Option<u8>,
+    /// Number of the playout delay among the header extensions, and its bounds, where the room wants one and the
+    /// subscriber takes it.
+    pub playout_delay: Option<(u8, PlayoutDelay)>,
     /// Stream that the track belongs to, for lip sync.
     pub cname: String,
     /// What is wanted.
@@ -160,6 +168,9 @@ pub struct DownTrack {
     told_paused: bool,
     /// The highest number that has left.
     last_left: Option<u64>,
+    playout: Option<Box<Playout>>,
+    /// Packets sent and missed since the subscriber's last report.
+    since_report: (u32, u32),
 }
 
 /// What the connection has room for.
@@ -208,6 +219,8 @@ impl DownTrack {
             MediaKind::Video => crate::ring::VIDEO_PACKETS,
         };
         Self {
+            playout: config.playout_delay.map(|(_, bounds)| Box::new(Playout::new(bounds))),
+            since_report: (0, 0),
             munger: Munger::new(config.first_sequence, config.first_timestamp, config.clock_rate()),
             history: History::new(capacity),
             config,
@@ -401,6 +414,7 @@ impl DownTrack {
     /// The number of a packet that the subscriber misses, if it may be repeated now.
     pub fn missed(&mut self, now: Instant, sequence: u16) -> Option<u64> {
         let sequence = extend(sequence, self.last_left?)?;
+        self.since_report.1 += 1;
         (self.history.get(sequence).is_some() && self.history.may_repeat(now, sequence)).then_some(sequence)
     }
 
@@ -432,6 +446,24 @@ impl DownTrack {
         let sequence = self.rtx_sequence;
         self.rtx_sequence += 1;
         Some(Rtx { ssrc, payload_type, sequence })
+    }
+
+    /// A report of the subscriber.
+    pub fn reported(&mut self, now: Instant, report: &Report) {
+        self.remote = Some((report.fraction_lost, report.jitter));
+        let Some(playout) = &mut self.playout else { return };
+        let (sent, missed) = std::mem::take(&mut self.since_report);
+        let percent = missed.saturating_mul(100).checked_div(sent).unwrap_or(0);
+        let jitter = Duration::from_secs_f64(f64::from(report.jitter) / f64::from(self.config.clock_rate()));
+        let highest = self.last_left.and_then(|last| extend(report.highest, last)).unwrap_or(0);
+        playout.report(now, highest, jitter, percent);
+    }
+
+    /// How late the pictures of the packet of that number are to be shown, where it is to say so.
+    pub fn playout_delay(&mut self, sequence: u64) -> Option<(u8, [u8; 3])> {
+        let (id, _) = self.config.playout_delay?;
+        self.since_report.0 += 1;
+        Some((id, self.playout.as_mut()?.extension(sequence)?))
     }
 
     /// The moment of `anchor` in the timestamps that the subscriber sees, for a sender report.

@@ -25,6 +25,7 @@ fn track(kind: MediaKind) -> DownTrack {
         dependency: None,
         transport: None,
         cname: "c".into(),
+        playout_delay: None,
         wanted: Wanted { max_layer: 2, ..Wanted::default() },
         first_sequence: 100,
         first_timestamp: 5_000,

@@ -343,7 +343,7 @@ impl Egress {
                 Feedback::Report(report) => {
                     if let Some(track) = self.by_ssrc.get(&report.ssrc).and_then(|i| self.tracks.get_mut(*i))
                     {
-                        track.remote = Some((report.fraction_lost, report.jitter));
+                        track.reported(now, &report);
                     }
                     let asked = self.reports.iter().find(|(id, _)| *id == report.last_sr && *id != 0);
                     if let Some((_, sent)) = asked {

@@ -28,7 +28,8 @@ impl Outlet<'_> {
         outgoing: &Outgoing,
     ) -> bool {
         let transport = track.config.transport.map(|id| (id, link.next_number()));
-        let header = header(&track.config, outgoing, packet, transport);
+        let playout_delay = track.playout_delay(outgoing.numbers.sequence);
+        let header = Header { playout_delay, ..header(&track.config, outgoing, packet, transport) };
         let Self { sender, queue, .. } = self;
         let written = queue.write(self.path, |bytes| {
             let start = bytes.len();
@@ -102,6 +103,7 @@ impl Outlet<'_> {
                 ssrc: rtx.ssrc,
                 mid: config.mid.as_ref().map(|(id, mid)| (*id, mid.as_str())),
                 transport,
+                playout_delay: None,
                 dependency: None,
             };
             let header_len = write_header(bytes, &header);
@@ -137,6 +139,7 @@ fn header<'a>(
         ssrc: config.ssrc,
         mid: config.mid.as_ref().map(|(id, mid)| (*id, mid.as_str())),
         transport,
+        playout_delay: None,
         dependency: dependency.map(|((descriptor, frame_number), id)| Dependency {
             id,
             descriptor,

@@ -171,6 +171,7 @@ impl Room {
     fn update_options(&mut self, moment: &mut Moment<'_>, options: &RoomOptions) {
         let before = self.info.metadata.clone();
         options.put_into(&mut self.info);
+        self.playout_delay = options.playout_delay.or(self.playout_delay);
         self.add_dispatches(moment, &options.agents);
         if self.info.metadata != before {
             self.broadcast_room();

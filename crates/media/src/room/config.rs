@@ -3,6 +3,7 @@
 use livekit_protocol as proto;
 
 use super::ApiError;
+use crate::downtrack::PlayoutDelay;
 
 /// What rooms are like where nothing else is said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct RoomDefaults {
     pub remote_unmute: bool,
     /// Webhooks about tracks carry the whole room instead of its names.
     pub full_room_in_webhooks: bool,
+    /// How late subscribers show pictures; nothing is said about it when absent.
+    pub playout_delay: Option<PlayoutDelay>,
 }
 
 impl Default for RoomDefaults {
@@ -31,6 +34,7 @@ impl Default for RoomDefaults {
             max_participants: 0,
             remote_unmute: false,
             full_room_in_webhooks: false,
+            playout_delay: None,
         }
     }
 }
@@ -54,6 +58,8 @@ pub struct RoomOptions {
     pub max_participants: u32,
     /// Free text.
     pub metadata: String,
+    /// How late subscribers show pictures.
+    pub playout_delay: Option<PlayoutDelay>,
     /// Agents that are wanted in the room.
     pub agents: Vec<proto::RoomAgentDispatch>,
 }
@@ -70,6 +76,7 @@ impl RoomOptions {
             departure_timeout: request.departure_timeout,
             max_participants: request.max_participants,
             metadata: request.metadata.clone(),
+            playout_delay: PlayoutDelay::new(request.min_playout_delay, request.max_playout_delay),
             agents: request.agents.clone(),
         })
     }
@@ -81,6 +88,7 @@ impl RoomOptions {
             departure_timeout: config.departure_timeout,
             max_participants: config.max_participants,
             metadata: config.metadata.clone(),
+            playout_delay: PlayoutDelay::new(config.min_playout_delay, config.max_playout_delay),
             agents: config.agents.clone(),
         }
     }

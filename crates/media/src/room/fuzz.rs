@@ -202,8 +202,13 @@ impl Play {
             stereo: false,
         };
         let codecs = vec![sdp::Codec::Opus];
-        let line =
-            sdp::DownLine { mid: "m".into(), kind: sdp::MediaKind::Audio, codecs, sending: Some(sending) };
+        let line = sdp::DownLine {
+            mid: "m".into(),
+            kind: sdp::MediaKind::Audio,
+            codecs,
+            sending: Some(sending),
+            playout_delay: false,
+        };
         let sdp = sdp::write_offer(&credentials, &endpoint, 1, 1, &[line]);
         self.say(
             0,

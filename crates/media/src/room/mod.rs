@@ -42,6 +42,7 @@ use participant::Participant;
 use resume::Departed;
 pub use rpc::RpcFailure;
 
+use crate::downtrack::PlayoutDelay;
 use crate::ids::{DownKey, Identity, PeerHandle, RoomId, RoomName, ShardId, SourceKey, random_sid};
 use crate::sdp::{Codec, LocalEndpoint};
 use crate::shard;
@@ -213,6 +214,7 @@ pub struct Room {
     /// Calls of the server API that a participant has yet to answer.
     rpcs: BTreeMap<String, rpc::Waiting>,
     dispatches: Vec<proto::AgentDispatch>,
+    playout_delay: Option<PlayoutDelay>,
     closed: bool,
     effects: Vec<Effect>,
 }
@@ -249,6 +251,7 @@ impl Room {
         let mut room = Self {
             id,
             name,
+            playout_delay: options.playout_delay.or(facts.rooms.playout_delay),
             facts,
             info,
             sif_trailer,

@@ -96,6 +96,7 @@ impl Room {
                 credentials: &side.credentials,
                 endpoint: &participant.endpoint(&self.facts.endpoint),
                 session_id: side.session_id,
+                playout_delay: self.playout_delay.is_some(),
                 media: &plans,
             },
         );

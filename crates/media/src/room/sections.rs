@@ -31,7 +31,13 @@ impl Room {
         for media in offer.media.iter().filter(|media| is_to_receive(media)) {
             let Some(kind) = kind_of(media) else { continue };
             if side.lines.len() < SubscriberSide::LINES_MAX && side.line(&media.mid).is_none() {
-                let sdp = DownLine { mid: media.mid.clone(), kind, codecs: Vec::new(), sending: None };
+                let sdp = DownLine {
+                    mid: media.mid.clone(),
+                    kind,
+                    codecs: Vec::new(),
+                    sending: None,
+                    playout_delay: false,
+                };
                 side.lines.push(Line { sdp, carrying: None, shown: false });
                 let requested = side.requested.of(kind);
                 *requested = requested.saturating_sub(1);

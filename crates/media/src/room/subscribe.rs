@@ -96,7 +96,8 @@ impl Room {
             return;
         }
         let Some(track) = self.participants.get(publisher).and_then(|p| p.tracks.get(sid)) else { return };
-        let (fresh, reuse) = (new_line(own, track), own.takes_used_lines());
+        let fresh = DownLine { playout_delay: self.playout_delay.is_some(), ..new_line(own, track) };
+        let reuse = own.takes_used_lines();
         let Some(participant) = self.participants.get_mut(identity) else { return };
         if participant.has_one_connection() {
             participant.subscriber.waiting.push((publisher.clone(), sid.to_owned()));
@@ -266,6 +267,7 @@ impl Room {
                 MediaKind::Video => formats.iter().copied().filter(|f| f.codec == rendition.codec).collect(),
             };
             let mut config = down_config(moment, line, carrying, media, &sent);
+            config.playout_delay = extension(media, uri::PLAYOUT_DELAY).zip(self.playout_delay);
             (config.source, config.wanted, config.is_screen) = (rendition.source, wanted, is_screen);
             let formats = track.backup.is_some().then_some(formats);
             agreed.push((index, publisher.peer, rendition.is_published(), config, formats));
@@ -444,7 +446,7 @@ pub(super) fn new_line(own: &Participant, track: &Track) -> DownLine {
         MediaKind::Audio if own.params.browser.eq_ignore_ascii_case("safari") => vec![Codec::Opus],
         MediaKind::Audio => vec![Codec::Red, Codec::Opus],
     };
-    DownLine { mid: String::new(), kind: track.kind, codecs, sending: None }
+    DownLine { mid: String::new(), kind: track.kind, codecs, sending: None, playout_delay: false }
 }
 
 fn stream_of(own: &Participant, publisher: &Participant, track: &Track) -> String {
@@ -465,6 +467,11 @@ fn formats_of(media: &Media, codecs: &[Codec]) -> Vec<Format> {
     codecs.iter().filter_map(format).collect()
 }
 
+/// The number of a header extension that the client takes.
+fn extension(media: &Media, uri: &str) -> Option<u8> {
+    media.extensions.iter().find(|(_, name)| name == uri).map(|(id, _)| *id)
+}
+
 fn down_config(
     moment: &mut Moment<'_>,
     line: &Line,
@@ -473,19 +480,19 @@ fn down_config(
     formats: &[Format],
 ) -> DownConfig {
     let sending = line.sdp.sending.as_ref();
-    let number = |uri: &str| media.extensions.iter().find(|(_, name)| name == uri).map(|(id, _)| *id);
     DownConfig {
         key: carrying.key,
         source: carrying.source,
         kind: line.sdp.kind,
         is_screen: false,
-        mid: number(uri::MID).map(|id| (id, line.sdp.mid.clone())),
+        mid: extension(media, uri::MID).map(|id| (id, line.sdp.mid.clone())),
         ssrc: sending.map_or(0, |sending| sending.ssrc),
         rtx: sending.and_then(|sending| sending.rtx_ssrc).zip(formats.iter().find_map(|format| format.rtx)),
         payload_types: formats.iter().map(|format| (format.codec, format.payload_type)).collect(),
         cname: sending.map(|sending| sending.stream_id.clone()).unwrap_or_default(),
-        dependency: number(uri::DEPENDENCY),
-        transport: number(uri::TRANSPORT_CC),
+        dependency: extension(media, uri::DEPENDENCY),
+        transport: extension(media, uri::TRANSPORT_CC),
+        playout_delay: None,
         wanted: Wanted::default(),
         first_sequence: moment.rng.random_range(1..0x7000),
         first_timestamp: moment.rng.random(),

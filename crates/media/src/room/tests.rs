@@ -197,6 +197,7 @@ fn publisher_offer(peer: PeerHandle, lines: &[(&str, MediaKind, Option<&str>)]) 
                 rtx_ssrc: None,
                 stereo: false,
             }),
+            playout_delay: false,
         })
         .collect();
     let sdp = sdp::write_offer(&credentials, &endpoint, 1, 1, &lines);

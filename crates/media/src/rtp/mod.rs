@@ -16,7 +16,10 @@ mod bits;
 /// Appends a header with its extensions (RFC 3550 §5.1, RFC 8285 §4) and returns its length.
 pub fn write_header(to: &mut Vec<u8>, header: &Header<'_>) -> usize {
     let start = to.len();
-    let extended = header.mid.is_some() || header.transport.is_some() || header.dependency.is_some();
+    let extended = header.mid.is_some()
+        || header.transport.is_some()
+        || header.dependency.is_some()
+        || header.playout_delay.is_some();
     to.push(if extended { 0x90 } else { 0x80 });
     to.push(header.payload_type & 0x7f | u8::from(header.marker) << 7);
     to.extend_from_slice(&header.sequence.to_be_bytes());
@@ -44,6 +47,10 @@ fn write_extensions(to: &mut Vec<u8>, header: &Header<'_>) {
     if let Some((id, number)) = header.transport {
         begin(to, id, 2);
         to.extend_from_slice(&number.to_be_bytes());
+    }
+    if let Some((id, delay)) = header.playout_delay {
+        begin(to, id, delay.len());
+        to.extend_from_slice(&delay);
     }
     if let Some(dependency) = header.dependency {
         begin(to, dependency.id, dependency.len());
@@ -90,6 +97,8 @@ pub struct Header<'a> {
     pub mid: Option<(u8, &'a str)>,
     /// Number and value of the transport-wide sequence number.
     pub transport: Option<(u8, u16)>,
+    /// Number and value of the playout delay.
+    pub playout_delay: Option<(u8, [u8; 3])>,
     /// The dependency descriptor.
     pub dependency: Option<Dependency<'a>>,
 }
@@ -203,6 +212,7 @@ mod tests {
             ssrc: 0x0708_090a,
             mid: Some((9, "12")),
             transport: None,
+            playout_delay: None,
             dependency: None,
         };
         assert_eq!(write_header(&mut out, &header), 20);
@@ -216,6 +226,10 @@ mod tests {
         let numbered = Header { transport: Some((3, 0xabcd)), ..header };
         assert_eq!(write_header(&mut out, &numbered), 24);
         assert_eq!(out[12..], [0xbe, 0xde, 0, 2, 0x91, b'1', b'2', 0x31, 0xab, 0xcd, 0, 0]);
+        out.clear();
+        let late = Header { mid: None, playout_delay: Some((11, [1, 2, 3])), ..header };
+        assert_eq!(write_header(&mut out, &late), 20);
+        assert_eq!(out[12..], [0xbe, 0xde, 0, 1, 0xb2, 1, 2, 3]);
     }
 
     #[test]
@@ -237,6 +251,7 @@ mod tests {
                     ssrc: 3,
                     mid: Some((9, "12")),
                     transport: None,
+                    playout_delay: None,
                     dependency: Some(dependency),
                 };
                 let mut out = Vec::new();

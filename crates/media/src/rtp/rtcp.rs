@@ -35,6 +35,8 @@ pub struct Report {
     pub ssrc: u32,
     /// Packets lost since the last report, in 256ths.
     pub fraction_lost: u8,
+    /// The highest sequence number that has arrived.
+    pub highest: u16,
     /// Interarrival jitter in ticks of the codec.
     pub jitter: u32,
     /// Middle of the NTP time of the last sender report that arrived; 0 for none.
@@ -107,6 +109,7 @@ fn parts(packet: &[u8], count: u8, kind: u8) -> impl Iterator<Item = Feedback<'_
         Feedback::Report(Report {
             ssrc: be32(block, 0),
             fraction_lost: block[4],
+            highest: be32(block, 8) as u16,
             jitter: be32(block, 12),
             last_sr: be32(block, 16),
             delay: be32(block, 20),
@@ -182,7 +185,14 @@ mod tests {
         assert_eq!(found.len(), 5);
         assert_eq!(
             found[0],
-            Feedback::Report(Report { ssrc: 9, fraction_lost: 64, jitter: 7, last_sr: 8, delay: 10 })
+            Feedback::Report(Report {
+                ssrc: 9,
+                fraction_lost: 64,
+                highest: 5,
+                jitter: 7,
+                last_sr: 8,
+                delay: 10
+            })
         );
         let Feedback::Nack { ssrc: 9, list } = found[1] else { panic!("{:?}", found[1]) };
         assert_eq!(list.iter().collect::<Vec<_>>(), [0xffff, 0, 15]);

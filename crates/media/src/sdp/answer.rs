@@ -52,6 +52,8 @@ pub struct AnswerPlan<'a> {
     pub endpoint: &'a LocalEndpoint,
     /// Session number in `o=`.
     pub session_id: u64,
+    /// Packets may say how late their pictures are to be shown.
+    pub playout_delay: bool,
     /// One per m-line of the offer.
     pub media: &'a [MediaPlan],
 }
@@ -125,7 +127,9 @@ fn write_media(sdp: &mut String, media: &Media, plan: &MediaPlan, whole: &Answer
         }
     }
     // The same on every line: Chromium offers on a new one what was agreed on for the others.
-    for (id, uri) in accepted_extensions(media) {
+    let playout_delay =
+        media.extensions.iter().filter(|(_, name)| whole.playout_delay && name == uri::PLAYOUT_DELAY);
+    for (id, uri) in accepted_extensions(media).chain(playout_delay) {
         let _ = write!(sdp, "a=extmap:{id} {uri}\r\n");
     }
     if !media.rids.is_empty() {
@@ -189,6 +193,12 @@ pub(crate) fn answer_everything(offer: &Session) -> String {
     };
     write_answer(
         offer,
-        &AnswerPlan { credentials: &credentials, endpoint: &endpoint, session_id: 1, media: &plans },
+        &AnswerPlan {
+            credentials: &credentials,
+            endpoint: &endpoint,
+            session_id: 1,
+            playout_delay: true,
+            media: &plans,
+        },
     )
 }

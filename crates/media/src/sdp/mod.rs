@@ -38,6 +38,8 @@ pub mod uri {
     /// Which frames a frame needs (AV1 RTP specification, appendix A).
     pub const DEPENDENCY: &str =
         "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
+    /// How late pictures are to be shown.
+    pub const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
     /// Numbers packets over all streams of a connection, for congestion control.
     pub const TRANSPORT_CC: &str =
         "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";

@@ -16,6 +16,9 @@ pub const DEPENDENCY_EXTENSION: u8 = 10;
 /// Number of the transport-wide sequence number in all our offers (Chromium's usual one).
 pub const TRANSPORT_EXTENSION: u8 = 3;
 
+/// Number of the playout delay in all our offers.
+pub(super) const PLAYOUT_DELAY_EXTENSION: u8 = 11;
+
 /// One m-line to a subscriber.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DownLine {
@@ -27,6 +30,8 @@ pub struct DownLine {
     pub codecs: Vec<Codec>,
     /// What is sent; nothing when `None`.
     pub sending: Option<Sending>,
+    /// Packets may say how late their pictures are to be shown.
+    pub playout_delay: bool,
 }
 
 /// The track on an m-line.
@@ -82,6 +87,9 @@ fn write_line(sdp: &mut String, credentials: &IceCredentials, endpoint: &LocalEn
     let _ = write!(sdp, "a=extmap:{MID_EXTENSION} {}\r\n", uri::MID);
     if line.kind == MediaKind::Video {
         let _ = write!(sdp, "a=extmap:{DEPENDENCY_EXTENSION} {}\r\n", uri::DEPENDENCY);
+        if line.playout_delay {
+            let _ = write!(sdp, "a=extmap:{PLAYOUT_DELAY_EXTENSION} {}\r\n", uri::PLAYOUT_DELAY);
+        }
     }
     if let Some(sending) = &line.sending {
         push_sending(sdp, sending);

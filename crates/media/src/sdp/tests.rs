@@ -207,7 +207,13 @@ fn an_offer_to_a_subscriber_can_be_read() {
         rtx_ssrc: Some(11),
         stereo: false,
     };
-    let line = |mid: &str, kind, codecs, sending| DownLine { mid: String::from(mid), kind, codecs, sending };
+    let line = |mid: &str, kind, codecs, sending| DownLine {
+        mid: String::from(mid),
+        kind,
+        codecs,
+        sending,
+        playout_delay: false,
+    };
     let lines = [
         line("1", MediaKind::Video, vec![Codec::Vp8], Some(sending)),
         line("2", MediaKind::Audio, vec![Codec::Red, Codec::Opus], None),
@@ -225,6 +231,16 @@ fn an_offer_to_a_subscriber_can_be_read() {
     let numbered = (TRANSPORT_EXTENSION, uri::TRANSPORT_CC.to_owned());
     assert!(video.extensions.contains(&numbered) && audio.extensions.contains(&numbered));
     assert_eq!((text.matches(" transport-cc").count(), text.matches(" goog-remb").count()), (3, 1));
+    assert!(!text.contains(uri::PLAYOUT_DELAY));
+    let late = lines.map(|line| DownLine { playout_delay: true, ..line });
+    let text = write_offer(&credentials, &endpoint, 7, 1, &late);
+    let offer = parse(&text).expect("our own offer");
+    let with: Vec<bool> = offer
+        .media
+        .iter()
+        .map(|media| media.extensions.iter().any(|(_, name)| name == uri::PLAYOUT_DELAY))
+        .collect();
+    assert_eq!(with, [false, true, false], "pictures only");
 }
 
 #[test]
@@ -233,7 +249,7 @@ fn every_codec_of_ours_is_understood_in_its_lowest_profile() {
     let endpoint = LocalEndpoint { fingerprint: "AB:CD".into(), udp: Vec::new(), tcp: Vec::new() };
     let line = |mid: &str, kind: MediaKind| {
         let codecs = Codec::ALL.into_iter().filter(|codec| codec.kind() == kind).collect();
-        DownLine { mid: mid.into(), kind, codecs, sending: None }
+        DownLine { mid: mid.into(), kind, codecs, sending: None, playout_delay: false }
     };
     let lines = [line("1", MediaKind::Video), line("2", MediaKind::Audio)];
     let text = write_offer(&credentials, &endpoint, 7, 1, &lines);

@@ -38,6 +38,7 @@ fn config(track: u64) -> DownConfig {
         dependency: None,
         transport: Some(3),
         cname: "c".into(),
+        playout_delay: None,
         wanted: Wanted { max_layer: 2, ..Wanted::default() },
         first_sequence: 1,
         first_timestamp: 0,

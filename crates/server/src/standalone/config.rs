@@ -8,7 +8,7 @@ use std::{
 };
 
 use plenum_media_server::{
-    self as media_server, BindScope, Codec, Limits, RoomDefaults, TextLimits, Webhook,
+    self as media_server, BindScope, Codec, Limits, PlayoutDelay, RoomDefaults, TextLimits, Webhook,
 };
 use serde::Deserialize;
 use serde_yaml_ng::{Mapping, Value};
@@ -100,6 +100,16 @@ struct Room {
     enabled_codecs: Option<Vec<EnabledCodec>>,
     enable_remote_unmute: bool,
     enable_full_room_in_webhooks: bool,
+    playout_delay: Playout,
+}
+
+/// In milliseconds.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+struct Playout {
+    enabled: bool,
+    min: u32,
+    max: u32,
 }
 
 #[derive(Deserialize)]
@@ -169,6 +179,7 @@ impl Default for Room {
             enabled_codecs: None,
             enable_remote_unmute: false,
             enable_full_room_in_webhooks: false,
+            playout_delay: Playout::default(),
         }
     }
 }
@@ -301,6 +312,10 @@ impl Written {
                     max_participants: self.room.max_participants,
                     remote_unmute: self.room.enable_remote_unmute,
                     full_room_in_webhooks: self.room.enable_full_room_in_webhooks,
+                    playout_delay: match self.room.playout_delay {
+                        Playout { enabled: true, min, max } => PlayoutDelay::new(min, max),
+                        Playout { enabled: false, .. } => None,
+                    },
                 },
                 codecs: codecs(self.room.enabled_codecs.as_deref())?,
                 region: self.region,

@@ -145,7 +145,9 @@ pub(super) const KEYS: &[(&str, Holds, Use)] = &[
     ("room.max_metadata_size", Number, Instead("use limit.max_metadata_size")),
     ("room.max_room_name_length", Number, Instead("use limit.max_room_name_length")),
     ("room.max_participant_identity_length", Number, Instead("use limit.max_participant_identity_length")),
-    ("room.playout_delay", More, Instead("there is no playout delay yet: leave it out")),
+    ("room.playout_delay.enabled", Switch, Read),
+    ("room.playout_delay.min", Number, Read),
+    ("room.playout_delay.max", Number, Read),
     (
         "room.sync_streams",
         Switch,

@@ -58,6 +58,7 @@ impl Meeting {
                 rtx_ssrc: None,
                 stereo: false,
             }),
+            playout_delay: false,
         };
         let lines: Vec<DownLine> = cids.iter().enumerate().map(line).collect();
         let sdp = sdp::write_offer(&credentials, &endpoint, 1, 1, &lines);

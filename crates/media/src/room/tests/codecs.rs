@@ -16,7 +16,13 @@ fn offer_of(peer: PeerHandle, kind: MediaKind, codecs: &[Codec]) -> Request {
         rtx_ssrc: None,
         stereo: false,
     };
-    let line = DownLine { mid: "m0".into(), kind, codecs: codecs.to_vec(), sending: Some(sending) };
+    let line = DownLine {
+        mid: "m0".into(),
+        kind,
+        codecs: codecs.to_vec(),
+        sending: Some(sending),
+        playout_delay: false,
+    };
     let sdp = sdp::write_offer(&credentials, &endpoint, 1, 1, &[line]);
     Request::Offer(proto::SessionDescription { r#type: "offer".into(), sdp, id: 3, ..Default::default() })
 }
@@ -161,4 +167,22 @@ fn telephones_are_heard_in_their_own_codec() {
     let config = config.expect("sent after the answer");
     assert_eq!(config.payload_types, [(Codec::Pcmu, 0)]);
     assert_eq!(config.clock_rate(), 8_000);
+}
+
+#[test]
+fn a_room_may_want_pictures_late() {
+    let rooms = RoomDefaults { playout_delay: PlayoutDelay::new(400, 2_000), ..RoomDefaults::default() };
+    for (rooms, wanted) in [(rooms, PlayoutDelay::new(400, 2_000)), (RoomDefaults::default(), None)] {
+        let mut sim = Sim::with_defaults(rooms);
+        let (alice, bob) = (sim.join("alice"), sim.join("bob"));
+        sim.publish(alice, proto::TrackSource::Camera);
+        sim.answer(bob);
+        let effects = sim.take();
+        let config = commands(&effects).into_iter().find_map(|command| match command {
+            shard::Command::AddDown { config, .. } => Some(config.clone()),
+            _ => None,
+        });
+        let config = config.expect("sent after the answer");
+        assert_eq!(config.playout_delay.map(|(_, delay)| delay), wanted);
+    }
 }
