@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { person, until } from './support/browser.mjs';
-import { token } from './support/server.mjs';
+import { RoomServiceClient } from 'livekit-server-sdk';
+import { KEY, SECRET, token } from './support/server.mjs';
 import { browser, server, site } from './support/stage.mjs';
 
 for (const connections of ['one connection', 'two connections']) {
@@ -52,6 +53,11 @@ for (const connections of ['one connection', 'two connections']) {
     }
     const layers = await people[0].evaluate(() => window.outgoing());
     assert.ok(Object.keys(layers).length >= 3, `simulcast and sound: ${JSON.stringify(layers)}`);
+    await until('packets and round trips are counted', async () => {
+      const packets = (direction) => server.metric('livekit_packet_total', { direction, transmission: 'initial' });
+      const now = { in: await packets('incoming'), out: await packets('outgoing'), rtts: await server.metric('livekit_rtt_ms_count') };
+      return { ok: now.in > 100 && now.out > now.in && now.rtts > 0, now };
+    });
     await leave(...people);
   });
 
@@ -83,6 +89,19 @@ for (const connections of ['one connection', 'two connections']) {
       return window.track.unpublish();
     });
     await until('it is over', async () => (await frames()).at(-1) === 'over');
+    await leave(alice, bob);
+  });
+
+  test(`pictures are shown as late as the room wants, ${connections}`, async () => {
+    const api = new RoomServiceClient(server.http, KEY, SECRET);
+    await api.createRoom({ name: `late, ${connections}`, minPlayoutDelay: 700, maxPlayoutDelay: 2000 });
+    const [alice, bob] = [await join('late', 'alice'), await join('late', 'bob', { publish: false })];
+    await seesAndHears(bob, 'alice');
+    // In a room that wants nothing it is below 0.1 s.
+    await until('half a second of pictures waits', async () => {
+      const { buffered } = (await bob.evaluate(() => window.incoming())).alice.camera;
+      return { ok: buffered > 0.5, buffered };
+    });
     await leave(alice, bob);
   });
 

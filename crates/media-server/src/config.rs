@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
+use plenum_media::overload::DEFAULT_CEILING;
 use plenum_media::room::{Limits, RoomDefaults};
 use plenum_media::sdp::Codec;
 
@@ -68,6 +69,9 @@ pub struct Config {
     pub shards: usize,
     /// Bounds on what clients may ask for.
     pub limits: Limits,
+    /// From 0 to 1: a media thread that works more of its time than that takes no new rooms, and soon sends no high layers
+    /// of pictures any more ([`plenum_media::overload`]).
+    pub load_ceiling: f32,
     /// What rooms are like where nothing else is said.
     pub rooms: RoomDefaults,
     /// Codecs that may be published, the preferred ones first.
@@ -88,6 +92,7 @@ impl Default for Config {
             webhooks: Vec::new(),
             shards: 0,
             limits: Limits::default(),
+            load_ceiling: DEFAULT_CEILING,
             rooms: RoomDefaults::default(),
             codecs: Codec::DEFAULT.to_vec(),
             region: String::new(),

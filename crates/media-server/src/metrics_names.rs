@@ -20,6 +20,8 @@ pub(crate) const WEBHOOKS_LOST: &str = "plenum_media_webhooks_lost_total";
 
 /// Media packets of publishers that send more than they may.
 pub(crate) const PACKETS_OVER_LIMIT: &str = "plenum_media_packets_over_limit_total";
+/// The part of its time that a media thread works, from 0 to 1; label `thread`.
+pub(crate) const THREAD_BUSY: &str = "plenum_media_thread_busy_ratio";
 /// Packets that were sent only to find out what a connection carries.
 pub(crate) const PADDING_SENT: &str = "plenum_media_padding_sent_total";
 

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::metrics_names as names;
 use crate::outbox::{Outbox, Outgoing};
 use crate::tally::{Node, Tally};
-use crate::thread::{ShardHandle, ToShard};
+use crate::thread::{Health, ShardHandle, ToShard};
 use crate::webhook::{RoomWebhooks, Webhooks};
 
 /// Messages that may wait for a room.
@@ -85,7 +85,7 @@ impl RoomHandle {
     }
 }
 
-/// There are as many rooms as there may be, or the server stops.
+/// There are as many rooms as there may be, the media threads have enough to do, or the server stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoRoom;
 
@@ -95,6 +95,7 @@ pub(crate) struct Rooms {
     facts: Arc<ServerFacts>,
     node: Node,
     shards: Vec<ShardHandle>,
+    health: Health,
     webhooks: Mutex<Option<Webhooks>>,
     next: AtomicU64,
     /// Dropped by each room when it is over.
@@ -111,6 +112,7 @@ impl Rooms {
     pub(crate) fn new(
         facts: Arc<ServerFacts>,
         shards: Vec<ShardHandle>,
+        health: Health,
         webhooks: Webhooks,
     ) -> (Arc<Self>, mpsc::Receiver<()>) {
         let (alive, all_over) = mpsc::channel(1);
@@ -119,6 +121,7 @@ impl Rooms {
             node: Node::new(&facts.node_id),
             facts,
             shards,
+            health,
             webhooks: Mutex::new(Some(webhooks)),
             next: AtomicU64::new(1),
             alive: Mutex::new(Some(alive)),
@@ -161,7 +164,7 @@ impl Rooms {
     }
 
     fn takes_another(&self, register: &Register) -> bool {
-        !register.draining && register.rooms.len() < self.facts.limits.rooms
+        !register.draining && register.rooms.len() < self.facts.limits.rooms && !self.health.is_overloaded()
     }
 
     /// The room of that name, made if it is not there; and whether it was made.
@@ -184,8 +187,9 @@ impl Rooms {
         metrics::gauge!(names::ROOMS).set(register.rooms.len() as f64);
         drop(register);
 
-        // A room lives whole on one media thread; rooms are dealt out in turn.
-        let shard = self.shards[id.0 as usize % self.shards.len()].clone();
+        // A room lives whole on one media thread: the one with the least to do, or another of those that do nothing yet.
+        let turn = id.0 as usize % self.shards.len();
+        let shard = self.shards[self.health.place(turn)].clone();
         let mut rng = StdRng::from_rng(&mut rand::rng());
         let (room, effects) = Room::new(&mut moment(&mut rng), id, name.clone(), options, self.facts.clone());
         // Named as the meeting names it, so that one search finds all lines of a meeting.

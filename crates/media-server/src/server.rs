@@ -101,12 +101,12 @@ impl Server {
             region: config.region.clone(),
         });
         let Threads { handles: shards, joins: threads, health } =
-            thread::start(sockets, &Node::new(&facts.node_id), |id| ShardConfig {
+            thread::start(sockets, &Node::new(&facts.node_id), config.load_ceiling, |id| ShardConfig {
                 id,
                 certificate: certificate.clone(),
                 local: local.clone(),
             })?;
-        let (rooms, rooms_over) = Rooms::new(facts, shards.clone(), webhooks);
+        let (rooms, rooms_over) = Rooms::new(facts, shards.clone(), health.clone(), webhooks);
         let tcp = match listener {
             Some(listener) => {
                 let address = listener.local_addr()?;

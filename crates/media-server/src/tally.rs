@@ -7,7 +7,7 @@ use std::time::Instant;
 use livekit_protocol as proto;
 use metrics::SharedString;
 use plenum_media::counts::Counts;
-use plenum_media::ids::{DownKey, PeerHandle};
+use plenum_media::ids::{DownKey, PeerHandle, ShardId};
 use plenum_media::room::Effect;
 use plenum_media::sdp::MediaKind;
 use plenum_media::shard::{self, Quality};
@@ -65,6 +65,11 @@ impl Node {
         self.add(names::LIVEKIT_PLIS, OUT, keyframes_asked);
         metrics::counter!(names::PACKETS_OVER_LIMIT).increment(over_limit);
         metrics::counter!(names::PADDING_SENT).increment(sent.padding.packets);
+    }
+
+    /// The part of its time that a media thread works.
+    pub(crate) fn set_busy(&self, thread: ShardId, busy: f32) {
+        metrics::gauge!(names::THREAD_BUSY, "thread" => thread.0.to_string()).set(f64::from(busy));
     }
 
     /// How a participant's connections do.

@@ -196,8 +196,8 @@ mod tests {
         let sockets = crate::socket::bind(crate::BindScope::Loopback, 0, 1).expect("a free port");
         let certificate = plenum_media::transport::Certificate::generate();
         let config = |id| ShardConfig { id, certificate: certificate.clone(), local: Arc::default() };
-        let threads =
-            crate::thread::start(sockets, &crate::tally::Node::new("ND_test"), config).expect("a thread");
+        let threads = crate::thread::start(sockets, &crate::tally::Node::new("ND_test"), 1.0, config)
+            .expect("a thread");
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let server = tokio::spawn(serve(listener, threads.handles.clone().into()));

@@ -4,11 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
 use plenum_media::ids::{RoomId, ShardId};
+use plenum_media::overload::Overload;
 use plenum_media::sending::{Path, PathProtocol};
 use plenum_media::shard::{self, DropReason, EventKind, Received, Shard, ShardConfig};
 use tokio::sync::mpsc::{self, error::TrySendError};
@@ -28,8 +29,8 @@ const BATCHES: usize = 8;
 const MESSAGES: usize = 512;
 /// Data messages that may wait for one busy room; beyond, they are dropped.
 const PENDING_DATA: usize = 1_024;
-/// How often what a shard has counted becomes metrics; later if there is nothing to do.
-const COUNTS_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a thread looks back on what it had to do; later if there is nothing to do.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
 /// Frames that may wait for a TCP client; beyond, frames are dropped as a network would.
 pub(crate) const TCP_OUTBOX: usize = 512;
 
@@ -91,14 +92,53 @@ impl ShardHandle {
     }
 }
 
-/// Whether every media thread runs. One that has ended takes its rooms with it, and each new room may be given to it.
-#[derive(Debug, Clone, Default)]
-pub struct Health(Arc<AtomicUsize>);
+/// How the media threads do.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// One that has ended takes its rooms with it, and each new room may be given to it.
+    ended: Arc<AtomicUsize>,
+    /// Of each thread, the part of its time that it works, in thousandths; [`REFUSES`] on top if it takes no new rooms.
+    busy: Arc<[AtomicU32]>,
+}
+
+/// Said on top of how busy a thread is.
+const REFUSES: u32 = 1 << 16;
+/// Threads that differ by no more have the same to do, in thousandths.
+const ABOUT: u32 = 100;
 
 impl Health {
+    fn new(threads: usize) -> Self {
+        Self { ended: Arc::default(), busy: (0..threads).map(|_| AtomicU32::new(0)).collect() }
+    }
+
     /// `false` once a thread has ended, by a failure of the system, by a bug, or because the server was drained.
     pub fn is_healthy(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 0
+        self.ended.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether no thread takes another room.
+    pub fn is_overloaded(&self) -> bool {
+        self.loads().all(|load| load >= REFUSES)
+    }
+
+    /// The thread for another room: one of those that have about the least to do, in turn, for measurements are a second
+    /// old.
+    pub(crate) fn place(&self, turn: usize) -> usize {
+        let least = self.loads().min().unwrap_or_default();
+        let is_free = |load: u32| load <= least + ABOUT;
+        let free: Vec<usize> =
+            self.loads().enumerate().filter(|(_, load)| is_free(*load)).map(|(index, _)| index).collect();
+        free[turn % free.len()]
+    }
+
+    fn loads(&self) -> impl Iterator<Item = u32> {
+        self.busy.iter().map(|busy| busy.load(Ordering::Relaxed))
+    }
+
+    fn note(&self, thread: ShardId, overload: &Overload) {
+        let thousandths = (overload.busy().clamp(0.0, 1.0) * 1_000.0) as u32;
+        let refuses = if overload.refuses_rooms() { REFUSES } else { 0 };
+        self.busy[usize::from(thread.0)].store(thousandths + refuses, Ordering::Relaxed);
     }
 
     /// To be kept by a thread for as long as it runs.
@@ -112,7 +152,7 @@ struct Running(Health);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.0.fetch_add(1, Ordering::Relaxed);
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -127,6 +167,7 @@ pub(crate) struct Threads {
 pub(crate) fn start(
     sockets: Vec<std::net::UdpSocket>,
     node: &Node,
+    load_ceiling: f32,
     config: impl Fn(ShardId) -> ShardConfig,
 ) -> io::Result<Threads> {
     let mut parts = Vec::new();
@@ -138,7 +179,7 @@ pub(crate) fn start(
         parts.push((handle, poll, messages, MediaSocket::new(socket)?));
     }
     let handles: Vec<ShardHandle> = parts.iter().map(|(handle, ..)| handle.clone()).collect();
-    let health = Health::default();
+    let health = Health::new(handles.len());
     let mut joins = Vec::new();
     for (handle, poll, messages, socket) in parts {
         let mut worker = Worker {
@@ -152,7 +193,10 @@ pub(crate) fn start(
             foreign: HashMap::new(),
             pending: VecDeque::new(),
             node: node.clone(),
-            counted: Instant::now(),
+            measured: Instant::now(),
+            worked: Duration::ZERO,
+            overload: Overload::new(load_ceiling),
+            health: health.clone(),
             stopped: false,
         };
         let name = format!("media-{}", handle.id.0);
@@ -179,8 +223,11 @@ struct Worker {
     foreign: HashMap<SocketAddr, ShardId>,
     pending: VecDeque<shard::Event>,
     node: Node,
-    /// When the shard's counts were last taken.
-    counted: Instant,
+    /// When it was last measured how much there is to do, and how long it has worked since.
+    measured: Instant,
+    worked: Duration,
+    overload: Overload,
+    health: Health,
     stopped: bool,
 }
 
@@ -208,6 +255,7 @@ impl Worker {
                 tracing::error!(%error, "A media thread cannot wait for its socket");
                 return;
             }
+            let woken = Instant::now();
             // Readiness is told once, so everything is read until there is nothing, over as many turns as it takes.
             more = self.receive() | self.take_messages();
             let now = Instant::now();
@@ -216,11 +264,34 @@ impl Worker {
             }
             self.deliver_events();
             self.flush();
-            if now.saturating_duration_since(self.counted) >= COUNTS_INTERVAL {
-                self.counted = now;
-                self.node.add_counts(&self.shard.take_counts());
+            let done = Instant::now();
+            self.worked += done - woken;
+            if done - self.measured >= MEASURE_INTERVAL {
+                self.measure(done);
             }
         }
+    }
+
+    /// Looks back on the last second.
+    fn measure(&mut self, now: Instant) {
+        let passed = now - std::mem::replace(&mut self.measured, now);
+        let worked = std::mem::take(&mut self.worked);
+        let before = (self.overload.refuses_rooms(), self.overload.highest_layer());
+        self.overload.measured(now, worked.as_secs_f32() / passed.as_secs_f32());
+        let after = (self.overload.refuses_rooms(), self.overload.highest_layer());
+        if after != before {
+            tracing::warn!(
+                thread = self.id.0,
+                busy = self.overload.busy(),
+                takes_rooms = !after.0,
+                highest_layer = after.1,
+                "How much a media thread has to do has changed what it does"
+            );
+        }
+        self.shard.limit_layers(now, self.overload.highest_layer());
+        self.health.note(self.id, &self.overload);
+        self.node.add_counts(&self.shard.take_counts());
+        self.node.set_busy(self.id, self.overload.busy());
     }
 
     fn receive(&mut self) -> bool {
@@ -396,7 +467,7 @@ mod tests {
         let sockets = socket::bind(BindScope::Loopback, 0, 2).expect("a free port");
         let certificate = Certificate::generate();
         let config = |id| ShardConfig { id, certificate: certificate.clone(), local: Arc::default() };
-        start(sockets, &Node::new("ND_test"), config).expect("threads")
+        start(sockets, &Node::new("ND_test"), 1.0, config).expect("threads")
     }
 
     #[tokio::test]
@@ -413,8 +484,30 @@ mod tests {
     }
 
     #[test]
+    fn rooms_go_where_there_is_the_least_to_do() {
+        let health = Health::new(3);
+        let place = |turns: usize| (0..turns).map(|turn| health.place(turn)).collect::<Vec<_>>();
+        assert_eq!(place(4), [0, 1, 2, 0]);
+        let load = |thread: u16, busy: f32| {
+            let mut overload = Overload::new(0.8);
+            let start = Instant::now();
+            (0..10).for_each(|second| overload.measured(start + Duration::from_secs(second), busy));
+            health.note(ShardId(thread), &overload);
+        };
+        load(1, 0.5);
+        assert_eq!(place(3), [0, 2, 0]);
+        load(0, 0.3);
+        load(2, 0.95);
+        assert_eq!(place(3), [0, 0, 0]);
+        assert!(!health.is_overloaded());
+        load(0, 0.9);
+        load(1, 0.9);
+        assert!(health.is_overloaded());
+    }
+
+    #[test]
     fn so_is_one_that_panics() {
-        let health = Health::default();
+        let health = Health::new(1);
         let running = health.watch();
         let thread = std::thread::spawn(move || {
             let _running = running;

@@ -23,6 +23,7 @@ pub mod egress;
 pub mod fault;
 pub mod ids;
 pub mod ingest;
+pub mod overload;
 pub mod pacer;
 pub mod rates;
 pub mod ring;

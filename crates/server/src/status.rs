@@ -28,6 +28,9 @@ const MEDIA_AGAIN: Duration = Duration::from_secs(1);
 /// The media server is asked who is in this room; it need not be there.
 const PROBE_ROOM: &str = "plenum-readyz";
 
+/// Meetings that are there go on, and new ones are refused.
+pub(crate) const OVERLOADED: &str = "the media threads have enough to do: new rooms are refused for now";
+
 /// Whether meetings can be taken.
 #[derive(Clone, Default)]
 pub(crate) struct Status {
@@ -126,6 +129,9 @@ impl Status {
             Phase::Running(control) if !control.is_ready() => Err("not every room is worked on yet"),
             Phase::Running(_) if !self.inner.media_is_there.load(Ordering::Relaxed) => {
                 Err("the media server does not answer")
+            }
+            Phase::Running(_) if self.inner.media_threads.get().is_some_and(Health::is_overloaded) => {
+                Err(OVERLOADED)
             }
             Phase::Running(_) => Ok(()),
         }

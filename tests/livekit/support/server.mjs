@@ -7,13 +7,20 @@ export const SECRET = 'a-secret-of-at-least-32-characters';
 
 /** A running server; `stop()` drains it. */
 export async function startServer() {
-  const server = await launch({ broker: 'own', media: 'own', env: { PLENUM_MEDIA__KEYS: `${KEY}: ${SECRET}` } });
+  const server = await launch({ broker: 'own', media: 'own', env: { PLENUM_MEDIA__KEYS: `${KEY}: ${SECRET}`, PLENUM_METRICS__TOKEN: SECRET } });
   return {
     url: server.url.replace('http', 'ws'),
     http: server.url,
     udp: Number(server.settings.PLENUM_MEDIA__UDP_PORT),
     tcp: Number(server.settings.PLENUM_MEDIA__TCP_PORT),
     logs: () => server.logs(),
+    /** The sum of all series of that metric whose labels include these. */
+    metric: async (name, labels = {}) => {
+      const text = await (await fetch(`${server.url}/metrics`, { headers: { authorization: `Bearer ${SECRET}` } })).text();
+      const series = text.split('\n').filter((line) => line.startsWith(`${name}{`) || line.startsWith(`${name} `));
+      const meant = series.filter((line) => Object.entries(labels).every(([label, value]) => line.includes(`${label}="${value}"`)));
+      return meant.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+    },
     stop: () => server.close(),
   };
 }

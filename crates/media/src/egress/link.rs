@@ -50,6 +50,8 @@ pub(super) struct Link {
     allocate_at: Option<Instant>,
     /// What was there when layers were given out last.
     available: Bitrate,
+    /// The highest layer of pictures that is sent, whatever the connection carries; no bound when absent.
+    pub(super) highest_layer: Option<usize>,
     /// A bound that does not come from the connection.
     pub(super) limit: Option<Bitrate>,
     /// Whether pictures of a screen or of the speaker stay when nothing fits.
@@ -67,6 +69,7 @@ impl Default for Link {
             demands: Vec::new(),
             demanding: Vec::new(),
             allocate_at: None,
+            highest_layer: None,
             limit: None,
             keep_important: false,
         }
@@ -143,7 +146,7 @@ impl Link {
         for (index, track) in tracks.iter() {
             is_numbered |= track.config.transport.is_some();
             let Some(origin) = origin(track.config.source) else { continue };
-            if let Some(demand) = demand_of(now, track, &origin) {
+            if let Some(demand) = demand_of(now, track, &origin, self.highest_layer) {
                 self.demands.push(demand);
                 self.demanding.push(index);
             }
@@ -178,7 +181,12 @@ impl Link {
 }
 
 /// What a track needs; `None` if nothing of it is there or wanted.
-fn demand_of(now: Instant, track: &DownTrack, origin: &Origin<'_>) -> Option<Demand> {
+fn demand_of(
+    now: Instant,
+    track: &DownTrack,
+    origin: &Origin<'_>,
+    highest_layer: Option<usize>,
+) -> Option<Demand> {
     let (config, source) = (&track.config, origin.source);
     if config.wanted.disabled || source.muted {
         return None;
@@ -189,7 +197,7 @@ fn demand_of(now: Instant, track: &DownTrack, origin: &Origin<'_>) -> Option<Dem
         return None;
     }
     let content = config.content();
-    let spatial = config.wanted.max_layer.min(SPATIAL - 1) as u8;
+    let spatial = config.wanted.max_layer.min(highest_layer.unwrap_or(SPATIAL)).min(SPATIAL - 1) as u8;
     let wanted = match config.kind {
         MediaKind::Audio => Layer { spatial: 0, temporal: 0 },
         MediaKind::Video => {

@@ -305,6 +305,12 @@ impl Egress {
         self.reconsider(now);
     }
 
+    /// Of pictures no layer above that is sent, whatever the connection carries; no bound for `None`.
+    pub fn limit_layers(&mut self, now: Instant, highest: Option<usize>) {
+        self.link.highest_layer = highest;
+        self.reconsider(now);
+    }
+
     /// Something else is wanted of some track.
     pub fn reconsider(&mut self, now: Instant) {
         self.link.reconsider(now);

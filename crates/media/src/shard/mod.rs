@@ -120,6 +120,7 @@ pub struct Shard {
     /// What is to be sent.
     pub queue: SendQueue,
     counts: Counts,
+    highest_layer: Option<usize>,
     scratch: Vec<u8>,
 }
 
@@ -151,6 +152,7 @@ impl Shard {
             lost: Vec::new(),
             queue: SendQueue::default(),
             counts: Counts::default(),
+            highest_layer: None,
             scratch: Vec::new(),
         }
     }
@@ -158,6 +160,16 @@ impl Shard {
     /// Number of peers.
     pub fn peers(&self) -> usize {
         self.peers.len()
+    }
+
+    /// Sends nobody a layer of pictures above that, for there is too much to do; no bound for `None`.
+    pub fn limit_layers(&mut self, now: Instant, highest: Option<usize>) {
+        if std::mem::replace(&mut self.highest_layer, highest) == highest {
+            return;
+        }
+        for (_, peer) in &mut self.peers {
+            peer.egress.limit_layers(now, highest);
+        }
     }
 
     /// What was counted since the last call.

@@ -51,7 +51,8 @@ impl Shard {
         match (command, peer) {
             (Command::AddPeer { peer, room, connections, allow_pause }, _) => {
                 let ShardConfig { local, certificate, .. } = &self.config;
-                let new = Peer::new(now, peer, room, connections, allow_pause, certificate, local);
+                let mut new = Peer::new(now, peer, room, connections, allow_pause, certificate, local);
+                new.egress.limit_layers(now, self.highest_layer);
                 let index = self.peers.insert(new);
                 self.by_handle.insert(peer, index);
                 for side in self.peers[index].sides() {

@@ -149,3 +149,29 @@ fn a_repeated_packet_has_the_descriptor_of_the_first() {
     }
     assert_decodable(&since(&world, bob, world.started()), true);
 }
+
+#[test]
+fn a_thread_with_too_much_to_do_sends_small_pictures_and_all_the_sound() {
+    let (mut world, alice, bob) = call(Codec::Vp9, L3T3_KEY, true);
+    let now = world.now;
+    world.clients[alice].publish_microphone(now);
+    world.run(Duration::from_secs(1));
+    world.shard.limit_layers(world.now, Some(0));
+    world.run(Duration::from_secs(1));
+    let start = world.now;
+    world.run(Duration::from_secs(2));
+    let highest = since(&world, bob, start).iter().map(|(_, piece)| piece.spatial).max();
+    assert_eq!(highest, Some(0), "nothing above, and not nothing");
+    let is_sound = |packet: &&Received| packet.at >= start && Piece::parse(&packet.payload).is_none();
+    let sound = world.clients[bob].subscriber.received.iter().filter(is_sound).count();
+    assert!((98..=102).contains(&sound), "{sound} packets of sound in two seconds");
+    // Whoever comes now gets no more either.
+    let carol = world.join("carol");
+    world.run(Duration::from_secs(2));
+    assert!(pieces(&world, carol).all(|(_, piece)| piece.spatial == 0));
+
+    world.shard.limit_layers(world.now, None);
+    world.until("bob sees the highest layer again", 5, |world| {
+        pieces(world, bob).any(|(packet, piece)| packet.at > start && piece.spatial == 2)
+    });
+}

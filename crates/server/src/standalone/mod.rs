@@ -34,6 +34,7 @@ use crate::{
     connections::{Bounded, connections_max},
     pillars::at_key,
     process::{self, Signals},
+    status::OVERLOADED,
 };
 
 pub(crate) use flags::Options;
@@ -154,6 +155,7 @@ fn router(media: Router, health: &Health, stopping: &Arc<AtomicBool>) -> Router 
     let problem = move || match () {
         () if stopping.load(Ordering::Relaxed) => Some("stopping"),
         () if !health.is_healthy() => Some("a media thread has ended: restart the server"),
+        () if health.is_overloaded() => Some(OVERLOADED),
         () => None,
     };
     let at_root = problem.clone();
