@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use plenum_media::turn::{Family, MESSAGE_LEN_MAX, NoRelay, Reaction, Request, Session, Transport};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
@@ -30,7 +30,14 @@ pub(super) enum Way {
     /// From the socket that it has sent to.
     Datagram(Arc<UdpSocket>, SocketAddr),
     /// To the task that writes its connection.
-    Stream(mpsc::Sender<Vec<u8>>),
+    Stream(mpsc::Sender<Vec<u8>>, Protocol),
+}
+
+/// What is under a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Tcp,
+    Tls,
 }
 
 impl Way {
@@ -38,14 +45,15 @@ impl Way {
     pub(super) fn send(&self, bytes: Vec<u8>) -> bool {
         match self {
             Self::Datagram(socket, client) => socket.try_send_to(&bytes, *client).is_ok(),
-            Self::Stream(frames) => frames.try_send(bytes).is_ok(),
+            Self::Stream(frames, _) => frames.try_send(bytes).is_ok(),
         }
     }
 
     fn name(&self) -> &'static str {
         match self {
             Self::Datagram(..) => "udp",
-            Self::Stream(_) => "tcp",
+            Self::Stream(_, Protocol::Tcp) => "tcp",
+            Self::Stream(_, Protocol::Tls) => "tls",
         }
     }
 }
@@ -76,9 +84,9 @@ impl Client {
     }
 
     /// Over a connection that is new.
-    pub(super) fn on_stream(remote: SocketAddr, shared: Arc<Shared>, frames: mpsc::Sender<Vec<u8>>) -> Self {
+    pub(super) fn on_stream(remote: SocketAddr, shared: Arc<Shared>, way: Way) -> Self {
         let session = Session::new(shared.relay.clone(), remote, Transport::Stream);
-        Self::new(session, shared, Way::Stream(frames))
+        Self::new(session, shared, way)
     }
 
     /// Takes messages until the end.
@@ -139,10 +147,8 @@ impl Client {
             Reaction::Forward { to, payload } => {
                 let Some(Relayed { socket, .. }) = &self.relayed else { return };
                 match socket.try_send_to(payload, to) {
-                    Ok(len) => {
-                        metrics::counter!(names::TURN_BYTES, "direction" => "to_peer").increment(len as u64);
-                    }
-                    Err(_) => metrics::counter!(names::TURN_DROPPED, "direction" => "to_peer").increment(1),
+                    Ok(len) => self.shared.to_peer.bytes.increment(len as u64),
+                    Err(_) => self.shared.to_peer.dropped.increment(1),
                 }
             }
             Reaction::Allocate(request) => _ = self.allocate(&request),
@@ -165,9 +171,9 @@ impl Client {
                 continue;
             }
             if self.way.send(bytes) {
-                metrics::counter!(names::TURN_BYTES, "direction" => "to_client").increment(len as u64);
+                self.shared.to_client.bytes.increment(len as u64);
             } else {
-                metrics::counter!(names::TURN_DROPPED, "direction" => "to_client").increment(1);
+                self.shared.to_client.dropped.increment(1);
             }
         }
     }
@@ -218,7 +224,7 @@ fn bind(scope: BindScope, family: Family) -> io::Result<UdpSocket> {
         (BindScope::AllInterfaces, Family::V4) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         (BindScope::AllInterfaces, Family::V6) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(socket2::Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }

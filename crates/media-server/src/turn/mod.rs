@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::metrics_names as names;
 use crate::places::Places;
 use crate::server::listen;
 use crate::tcp::{MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS};
@@ -35,6 +36,23 @@ struct Shared {
     bind: BindScope,
     /// By participant.
     allocations: Arc<Places<String>>,
+    to_peer: Direction,
+    to_client: Direction,
+}
+
+/// What is counted of one direction.
+struct Direction {
+    bytes: metrics::Counter,
+    dropped: metrics::Counter,
+}
+
+impl Direction {
+    fn new(direction: &'static str) -> Self {
+        Self {
+            bytes: metrics::counter!(names::TURN_BYTES, "direction" => direction),
+            dropped: metrics::counter!(names::TURN_DROPPED, "direction" => direction),
+        }
+    }
 }
 
 /// The relay, open. Its tasks end when it is dropped.
@@ -71,6 +89,8 @@ pub(crate) async fn start(
         relay: Arc::new(Relay::new(secret.clone(), &rand::random(), peers(config, media)?)),
         bind,
         allocations: Places::new(config.allocations_max, ALLOCATIONS_PER_PARTICIPANT),
+        to_peer: Direction::new("to_peer"),
+        to_client: Direction::new("to_client"),
     });
     let mut tasks = JoinSet::new();
     let mut addresses = Addresses::default();

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::Shared;
-use super::client::{Client, INBOX};
+use super::client::{Client, INBOX, Protocol, Way};
 use crate::places::Places;
 use crate::socket::canonical;
 use crate::tcp::WRITE_TIMEOUT;
@@ -57,19 +57,24 @@ pub(super) async fn serve(
 
 async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, remote: SocketAddr, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else { return converse(stream, remote, shared).await };
+    let Some(tls) = tls else { return converse(stream, Protocol::Tcp, remote, shared).await };
     match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-        Ok(Ok(stream)) => converse(stream, remote, shared).await,
+        Ok(Ok(stream)) => converse(stream, Protocol::Tls, remote, shared).await,
         Ok(Err(error)) => tracing::debug!(%error, "A TLS handshake with a client of the relay failed"),
         Err(_) => tracing::debug!("A client of the relay did not end its TLS handshake"),
     }
 }
 
-async fn converse(stream: impl AsyncRead + AsyncWrite, remote: SocketAddr, shared: Arc<Shared>) {
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite,
+    protocol: Protocol,
+    remote: SocketAddr,
+    shared: Arc<Shared>,
+) {
     let (reader, writer) = tokio::io::split(stream);
     let (frames, outgoing) = mpsc::channel(TCP_OUTBOX);
     let (messages, inbox) = mpsc::channel(INBOX);
-    let client = Client::on_stream(remote, shared, frames);
+    let client = Client::on_stream(remote, shared, Way::Stream(frames, protocol));
     let write = write(writer, outgoing);
     tokio::pin!(write);
     tokio::select! {

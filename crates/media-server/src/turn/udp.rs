@@ -13,7 +13,6 @@ use tokio::task::JoinSet;
 
 use super::Shared;
 use super::client::{Client, INBOX, Way, refusal, unix_s};
-use crate::metrics_names as names;
 use crate::socket::canonical;
 
 /// Datagrams between two looks at what else there is to do.
@@ -65,7 +64,7 @@ impl Listener {
     fn take(&mut self, from: SocketAddr, message: &[u8]) {
         if let Some(client) = self.clients.get(&from).filter(|client| !client.is_closed()) {
             if client.try_send(message.into()).is_err() {
-                metrics::counter!(names::TURN_DROPPED, "direction" => "to_peer").increment(1);
+                self.shared.to_peer.dropped.increment(1);
             }
             return;
         }

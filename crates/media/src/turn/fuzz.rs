@@ -127,8 +127,9 @@ pub fn fuzz(epoch: Instant, input: &[u8]) {
             1 => Said { reply: Some(client.allocate()), forwarded: None },
             2 => client.request(u16::from(what / 5) % 12, &bytes[..len / 4 * 4]),
             3 => {
-                client.now += Duration::from_secs(len as u64);
-                client.unix_s += len as u64;
+                let seconds = 60 * u64::from(bytes.first().copied().unwrap_or_default());
+                client.now += Duration::from_secs(seconds);
+                client.unix_s += seconds;
                 Said::default()
             }
             _ => {

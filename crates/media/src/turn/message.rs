@@ -131,6 +131,25 @@ impl<'a> Message<'a> {
         std::str::from_utf8(self.attribute(wanted)?).ok()
     }
 
+    /// The first attribute that the sender wants understood and that is not. DONT-FRAGMENT is one: packets may be cut.
+    pub(super) fn unknown(&self) -> Option<u16> {
+        const KNOWN: [u16; 11] = [
+            attribute::USERNAME,
+            attribute::REALM,
+            attribute::NONCE,
+            attribute::CHANNEL_NUMBER,
+            attribute::LIFETIME,
+            attribute::XOR_PEER_ADDRESS,
+            attribute::DATA,
+            attribute::REQUESTED_ADDRESS_FAMILY,
+            attribute::EVEN_PORT,
+            attribute::REQUESTED_TRANSPORT,
+            attribute::RESERVATION_TOKEN,
+        ];
+        // RFC 8489 §14: the upper half of all types may be ignored.
+        self.attributes().map(|(kind, _)| kind).find(|kind| *kind < 0x8000 && !KNOWN.contains(kind))
+    }
+
     /// Whether there is a signature.
     pub(super) fn is_signed(&self) -> bool {
         self.signed < self.bytes.len()

@@ -8,10 +8,12 @@ use super::Peers;
 use super::allocation::{Allocation, seconds};
 use super::credentials::{REALM, Secret, User};
 use super::failure::{Failure, error};
-use super::framing::CHANNEL_HEADER_LEN;
-use super::message::{Class, Key, Message, Transaction, Writer, attribute, method, read_address};
+use super::framing::{CHANNEL_HEADER_LEN, MESSAGE_LEN_MAX};
+use super::message::{Class, HEADER_LEN, Key, Message, Transaction, Writer, attribute, method, read_address};
 use super::nonce::Nonces;
 
+/// Longest datagram of a peer that is passed on: with an IPv6 address around it is one message.
+const PAYLOAD_LEN_MAX: usize = MESSAGE_LEN_MAX - HEADER_LEN - 24 - 8;
 /// REQUESTED-TRANSPORT is UDP.
 const UDP: u8 = 17;
 
@@ -190,10 +192,8 @@ impl Session {
             return false;
         };
         let peer = self.relay.peers.known_as(from).filter(|peer| allocation.permits(now, peer.ip()));
-        let (Some(peer), Ok(len)) = (peer, u16::try_from(payload.len())) else { return false };
-        if payload.len() > super::MESSAGE_LEN_MAX / 2 {
-            return false;
-        }
+        let len = u16::try_from(payload.len()).ok().filter(|len| usize::from(*len) <= PAYLOAD_LEN_MAX);
+        let (Some(peer), Some(len)) = (peer, len) else { return false };
         match allocation.channel_of(now, peer) {
             Some(channel) => {
                 to_client.extend_from_slice(&channel.to_be_bytes());
@@ -234,7 +234,7 @@ impl Session {
 
     fn send<'a>(&self, now: Instant, message: &Message<'a>) -> Option<Reaction<'a>> {
         let allocation = self.allocation.as_ref()?;
-        if unknown(message).is_some() {
+        if message.unknown().is_some() {
             return None;
         }
         let peer = read_address(message.attribute(attribute::XOR_PEER_ADDRESS)?, &message.transaction)?;
@@ -335,7 +335,7 @@ impl Session {
         if User::parse(&request.username).is_none_or(|user| user.expires_at < unix_s) {
             return Err(Failure::Unauthorized);
         }
-        if let Some(attribute) = unknown(message) {
+        if let Some(attribute) = message.unknown() {
             return Err(Failure::UnknownAttribute(attribute));
         }
         match message.attribute(attribute::REQUESTED_TRANSPORT) {
@@ -363,7 +363,7 @@ impl Session {
         if allocation.username != request.username {
             return Err(Failure::WrongCredentials);
         }
-        if let Some(attribute) = unknown(message) {
+        if let Some(attribute) = message.unknown() {
             return Err(Failure::UnknownAttribute(attribute));
         }
         let mut bytes = Vec::new();
@@ -383,23 +383,4 @@ impl Session {
         }
         Ok(bytes)
     }
-}
-
-/// The first attribute that the sender wants understood and that is not. DONT-FRAGMENT is one: packets may be cut.
-fn unknown(message: &Message<'_>) -> Option<u16> {
-    const KNOWN: [u16; 11] = [
-        attribute::USERNAME,
-        attribute::REALM,
-        attribute::NONCE,
-        attribute::CHANNEL_NUMBER,
-        attribute::LIFETIME,
-        attribute::XOR_PEER_ADDRESS,
-        attribute::DATA,
-        attribute::REQUESTED_ADDRESS_FAMILY,
-        attribute::EVEN_PORT,
-        attribute::REQUESTED_TRANSPORT,
-        attribute::RESERVATION_TOKEN,
-    ];
-    // RFC 8489 §14: the upper half of all types may be ignored.
-    message.attributes().map(|(kind, _)| kind).find(|kind| *kind < 0x8000 && !KNOWN.contains(kind))
 }
