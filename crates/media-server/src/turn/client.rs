@@ -22,6 +22,8 @@ pub(super) const INBOX: usize = 256;
 const FIRST_ALLOCATION: Duration = Duration::from_secs(10);
 /// Datagrams and messages of one turn, so that neither direction starves the other.
 const BATCH: usize = 32;
+/// The system gives odd and even ports alike; a client that wants an even one gets the first of so many.
+const EVEN_TRIES: usize = 32;
 /// Kernel buffer of a relayed address, so that a burst of key frames fits; the system may give less.
 const KERNEL_BUFFER: usize = 1024 * 1024;
 
@@ -205,9 +207,18 @@ fn relayed(shared: &Shared, request: &Request) -> Result<(Relayed, u16), NoRelay
         Full::All => NoRelay::Capacity,
     })?;
     let open = || -> io::Result<(UdpSocket, u16)> {
-        let socket = bind(shared.bind, request.family)?;
-        let port = socket.local_addr()?.port();
-        Ok((socket, port))
+        let mut tries = EVEN_TRIES;
+        loop {
+            let socket = bind(shared.bind, request.family)?;
+            let port = socket.local_addr()?.port();
+            tries -= 1;
+            if !request.even || port % 2 == 0 {
+                return Ok((socket, port));
+            }
+            if tries == 0 {
+                return Err(io::ErrorKind::AddrNotAvailable.into());
+            }
+        }
     };
     let (socket, port) = open().map_err(|error| {
         tracing::debug!(%error, "There is no socket for a relayed address");

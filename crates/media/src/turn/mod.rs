@@ -7,7 +7,7 @@
 //! * [`Secret`] makes time-limited credentials, and [`Announcement`] what clients are told.
 //!
 //! Before somebody has proved to know a password nothing is kept of them: a nonce says itself when and to whom it was
-//! given. One session has one relayed address of one family; TCP allocations (RFC 6062), reserved and even ports,
+//! given. One session has one relayed address of one family; TCP allocations (RFC 6062), reserved ports,
 //! mobility and ICMP reports are absent, because no WebRTC client asks for them.
 //!
 //! The library for servers at hand, turn-server-proto, does not fit: it asks nobody whether a peer is allowed, keeps

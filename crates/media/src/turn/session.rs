@@ -88,6 +88,8 @@ pub enum Reaction<'a> {
 pub struct Request {
     /// Of which family.
     pub family: Family,
+    /// At an even port.
+    pub even: bool,
     /// For which participant.
     pub sid: String,
     username: String,
@@ -311,6 +313,7 @@ impl Session {
         }
         Ok(Request {
             family: Family::V4,
+            even: false,
             sid: user.sid,
             username: username.to_owned(),
             key,
@@ -343,17 +346,22 @@ impl Session {
             Some([_, _, _, _]) => return Err(Failure::UnsupportedTransport),
             _ => return Err(Failure::BadRequest),
         }
-        let wants_port = [attribute::EVEN_PORT, attribute::RESERVATION_TOKEN];
-        if wants_port.into_iter().any(|wanted| message.attribute(wanted).is_some()) {
-            return Err(Failure::Capacity);
-        }
+        let even = match (
+            message.attribute(attribute::EVEN_PORT),
+            message.attribute(attribute::RESERVATION_TOKEN),
+        ) {
+            (None, None) => false,
+            (Some([0, ..]), None) => true,
+            // The next port too, for later, or one from earlier.
+            _ => return Err(Failure::Capacity),
+        };
         let family = match message.attribute(attribute::REQUESTED_ADDRESS_FAMILY) {
             None | Some([1, ..]) => Family::V4,
             Some([2, ..]) => Family::V6,
             Some(_) => return Err(Failure::AddressFamilyNotSupported),
         };
         self.relayed(family).ok_or(Failure::AddressFamilyNotSupported)?;
-        Ok(Reaction::Allocate(Request { family, ..request }))
+        Ok(Reaction::Allocate(Request { family, even, ..request }))
     }
 
     /// Requests about an allocation that is there.

@@ -167,7 +167,8 @@ fn what_an_allocation_may_be_is_checked() {
     };
     assert_eq!(refused(&[]), Some(400), "no transport");
     assert_eq!(refused(&[&attribute(attribute::REQUESTED_TRANSPORT, &[6, 0, 0, 0])]), Some(442), "TCP");
-    assert_eq!(refused(&[&udp, &attribute(attribute::EVEN_PORT, &[0x80])]), Some(508));
+    assert_eq!(refused(&[&udp, &attribute(attribute::EVEN_PORT, &[0])]), None);
+    assert_eq!(refused(&[&udp, &attribute(attribute::EVEN_PORT, &[0x80])]), Some(508), "and the next one");
     assert_eq!(refused(&[&udp, &attribute(attribute::RESERVATION_TOKEN, &[0; 8])]), Some(508));
     assert_eq!(refused(&[&udp, &attribute(0x001a, &[])]), Some(420), "uncut packets");
     assert_eq!(refused(&[&udp, &attribute(attribute::REQUESTED_ADDRESS_FAMILY, &[3, 0, 0, 0])]), Some(440));
