@@ -74,6 +74,8 @@ struct Client<C> {
     transport: TransportType,
     addresses: (SocketAddr, SocketAddr),
     heard: Vec<(SocketAddr, Vec<u8>)>,
+    /// It got a reply that nobody signed, which the library does not look at.
+    turned_away: bool,
 }
 
 fn config(credentials: &Credentials) -> TurnConfig {
@@ -90,6 +92,7 @@ async fn over_udp(relay: &Running, credentials: &Credentials) -> Client<TurnClie
         transport: TransportType::Udp,
         addresses: (own, to),
         heard: Vec::new(),
+        turned_away: false,
     }
 }
 
@@ -104,6 +107,7 @@ async fn over_stream(
         transport: TransportType::Tcp,
         addresses,
         heard: Vec::new(),
+        turned_away: false,
     }
 }
 
@@ -131,6 +135,9 @@ impl<C: TurnClientApi> Client<C> {
                 TurnPollRet::WaitUntil(at) => at.saturating_duration_since(now),
                 other => panic!("{other:?} is for TCP peers"),
             };
+            if self.turned_away {
+                return None;
+            }
             assert!(Instant::now() < end, "nothing has happened");
             let _ = tokio::time::timeout(until.min(PATIENCE), self.read()).await;
         }
@@ -162,7 +169,8 @@ impl<C: TurnClientApi> Client<C> {
         match self.turn.recv(Transmit::new(buffer, self.transport, relay, own), now) {
             TurnRecvRet::PeerData(data) => self.heard.push((data.peer, data.data().to_vec())),
             TurnRecvRet::Handled => {}
-            other => panic!("{other:?}"),
+            TurnRecvRet::Ignored(_) => self.turned_away = true,
+            other @ TurnRecvRet::PeerIcmp { .. } => panic!("{other:?}"),
         }
         while let Some(data) = self.turn.poll_recv(now) {
             self.heard.push((data.peer, data.data().to_vec()));
@@ -207,7 +215,8 @@ impl<C: TurnClientApi> Client<C> {
         let now = stun::Instant::from_std(self.epoch());
         self.turn.bind_channel(TransportType::Udp, peer, now).expect("there is an allocation");
         assert!(matches!(self.event().await, Some(TurnEvent::ChannelCreated(..))));
-        for payload in [b"by channel".to_vec(), vec![9; 1201], vec![6; 3]] {
+        // In a stream the library knows nothing of the padding that other lengths have.
+        for payload in [b"by a channel".to_vec(), vec![9; 1200], vec![6; 4]] {
             self.send(peer, &payload).await;
             assert_eq!(self.answer().await, (peer, payload));
         }
@@ -276,10 +285,8 @@ async fn a_wrong_password_opens_nothing() {
     let relay = relay(plain()).await;
     let mut wrong = credentials(&relay, "PA_a");
     wrong.password.push('x');
-    assert!(matches!(
-        over_udp(&relay, &wrong).await.event().await,
-        None | Some(TurnEvent::AllocationCreateFailed(_))
-    ));
+    let mut client = over_udp(&relay, &wrong).await;
+    assert!(client.event().await.is_none() && client.turned_away);
 }
 
 #[tokio::test]

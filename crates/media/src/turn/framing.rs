@@ -1,6 +1,6 @@
 //! Where messages end in a stream (RFC 8656 §12.5 and RFC 8489 §6.2.2).
 
-use super::message::HEADER_LEN;
+use super::message::{COOKIE, HEADER_LEN};
 
 /// Longest message that is read, without padding: what fits into a packet of any network, and some more.
 pub const MESSAGE_LEN_MAX: usize = 4_096;
@@ -25,6 +25,7 @@ pub fn frame_len(stream: &[u8]) -> Result<Option<usize>, NotTurn> {
     };
     let len = usize::from(u16::from_be_bytes([l1, l2]));
     let len = match first {
+        _ if first < 0x40 && stream.get(4..8).is_some_and(|cookie| cookie != COOKIE) => return Err(NotTurn),
         // All attributes are padded, so a message of STUN is.
         0x00..=0x3f if len % 4 == 0 => HEADER_LEN + len,
         0x40..=0x7f => CHANNEL_HEADER_LEN + len,
@@ -44,7 +45,9 @@ mod tests {
         assert_eq!(frame_len(&[0, 1, 0, 8]), Ok(Some(28)));
         assert_eq!(frame_len(&[0x40, 0, 0, 0]), Ok(Some(4)));
         assert_eq!(frame_len(&[0x40, 0, 0, 5, 1]), Ok(Some(12)), "padded");
-        for wrong in [&[0x16, 3, 1, 2][..], &[0x80], b"GET ", &[0, 1, 0, 7], &[0x40, 0, 0xff, 0xff]] {
+        for wrong in
+            [&[0x16, 3, 1, 0, 1, 0, 0, 0xfc][..], &[0x80], b"GET ", &[0, 1, 0, 7], &[0x40, 0, 0xff, 0xff]]
+        {
             assert_eq!(frame_len(wrong), Err(NotTurn), "{wrong:?}");
         }
     }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use aws_lc_rs::{constant_time, hmac};
 
 /// First bytes of the transaction in every message of RFC 5389 and later.
-const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+pub(super) const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 pub(super) const HEADER_LEN: usize = 20;
 /// An HMAC-SHA1.
 const INTEGRITY_LEN: usize = 20;

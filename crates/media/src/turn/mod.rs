@@ -11,8 +11,9 @@
 //! mobility and ICMP reports are absent, because no WebRTC client asks for them.
 //!
 //! The library for servers at hand, turn-server-proto, does not fit: it asks nobody whether a peer is allowed, keeps
-//! state for whoever sends one datagram, bounds neither permissions nor channels, and binds one channel to two peers;
-//! the messages under it (stun-types) warn in the log about each broken datagram that anybody sends.
+//! state for whoever sends one datagram, bounds neither permissions nor channels, binds one channel to two peers, and
+//! knows no padding in streams, which browsers send; the messages under it (stun-types) warn in the log about each broken
+//! datagram that anybody sends.
 
 mod allocation;
 mod announcement;
