@@ -28,14 +28,7 @@ before(async () => {
   const allowed = { PLENUM_METRICS__TOKEN: METRICS, PLENUM_MEDIA__TURN__ALLOW: '[127.0.0.1]' };
   [plain, tls, site, browser] = await Promise.all([
     startServer({ ...allowed, PLENUM_MEDIA__TURN__UDP_PORT: String(ports.plain) }),
-    startServer({
-      PLENUM_MEDIA__TURN__UDP_PORT: String(ports.udp),
-      PLENUM_MEDIA__TURN__TLS_PORT: String(ports.tls),
-      PLENUM_MEDIA__TURN__DOMAIN: DOMAIN,
-      PLENUM_MEDIA__TURN__CERT_FILE: cert,
-      PLENUM_MEDIA__TURN__KEY_FILE: key,
-      ...allowed,
-    }),
+    startServer({ ...allowed, ...relayOverTls(ports.tls), PLENUM_MEDIA__TURN__UDP_PORT: String(ports.udp) }),
     servePage(),
     launch([
       `--host-resolver-rules=MAP ${DOMAIN} 127.0.0.1`,
@@ -46,6 +39,13 @@ before(async () => {
 after(async () => {
   await Promise.all([browser?.close(), site?.stop(), plain?.stop(), tls?.stop()]);
   rmSync(folder, { recursive: true, force: true });
+});
+
+const relayOverTls = (port) => ({
+  PLENUM_MEDIA__TURN__TLS_PORT: String(port),
+  PLENUM_MEDIA__TURN__DOMAIN: DOMAIN,
+  PLENUM_MEDIA__TURN__CERT_FILE: cert,
+  PLENUM_MEDIA__TURN__KEY_FILE: key,
 });
 
 /** What a participant who only speaks signalling is told. */
@@ -181,6 +181,19 @@ for (const connections of ['one connection', 'two connections']) {
       await leave(alice, bob);
     });
   }
+
+  test(`where no address of the server can be reached, the relay leads to media all the same, ${connections}`, async () => {
+    // As behind a NAT that does not lead back: clients are told an address that this machine does not have.
+    const [port] = await freePorts(1);
+    const server = await startServer({ ...relayOverTls(port), PLENUM_MEDIA__NODE_IP: '203.0.113.7' });
+    const [alice, bob] = [await join(server, 'nat', 'alice'), await join(server, 'nat', 'bob')];
+    await sees(bob, 'alice');
+    await sees(alice, 'bob');
+    // From inside, the relayed address is seen as another than clients know, so ICE may call it reflexive.
+    for (const tab of [alice, bob]) assert.match(String(await ways(tab)), /^(relay|prflx) tls$/, 'nobody has asked for it');
+    await leave(alice, bob);
+    await server.stop();
+  });
 
   test(`who asks for TLS gets the relay over TLS, ${connections}`, async () => {
     const room = `force ${connections}`;

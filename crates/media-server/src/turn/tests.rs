@@ -281,6 +281,19 @@ async fn clients_reach_peers_over_tls() {
 }
 
 #[tokio::test]
+async fn media_behind_a_nat_is_reached_from_inside() {
+    let here = echo().await;
+    let told = SocketAddr::from(([203, 0, 113, 7], here.port()));
+    let relay = start(&plain(), BindScope::Loopback, &[told]).await.expect("free ports").expect("a relay");
+    let mut client = over_tcp(relay.addresses.tcp.expect("it listens"), &credentials(&relay, "PA_a")).await;
+    assert!(matches!(client.event().await, Some(TurnEvent::AllocationCreated(..))));
+    assert!(!client.permit(here).await, "by its own address it is nobody's business");
+    assert!(client.permit(told).await);
+    client.send(told, b"out and in").await;
+    assert_eq!(client.answer().await, (told, b"out and in".to_vec()));
+}
+
+#[tokio::test]
 async fn a_wrong_password_opens_nothing() {
     let relay = relay(plain()).await;
     let mut wrong = credentials(&relay, "PA_a");

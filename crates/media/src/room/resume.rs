@@ -67,7 +67,6 @@ impl Room {
                 client_configuration: Some(configuration),
                 server_info: Some(self.server_info()),
                 last_message_seq,
-                ..proto::ReconnectResponse::default()
             }),
         );
         // Who is here again was gone only for a client that was away then: others would lose them.
