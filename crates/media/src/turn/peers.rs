@@ -97,8 +97,10 @@ mod tests {
         Peers::new(media, nets(allow), nets(deny), own)
     }
 
-    /// What leads where, with nothing allowed, with whole networks allowed, and with single addresses allowed.
-    const REACHED: &[(&str, Option<&str>, Option<&str>, Option<&str>)] = &[
+    /// A peer, and where it leads with nothing allowed, with whole networks allowed, and with single addresses allowed.
+    type Row<'a> = (&'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>);
+
+    const REACHED: &[Row<'_>] = &[
         // Media: private, behind a NAT, IPv6.
         ("10.0.0.5:7882", Some("10.0.0.5:7882"), Some("10.0.0.5:7882"), Some("10.0.0.5:7882")),
         ("203.0.113.7:7882", Some("127.0.0.1:7882"), Some("127.0.0.1:7882"), Some("127.0.0.1:7882")),
