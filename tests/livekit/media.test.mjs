@@ -219,6 +219,27 @@ test('metrics have the names of livekit-server', async () => {
   await api.deleteRoom('counted');
 });
 
+test('a server with enough to do takes no new rooms, and keeps those that are there', async () => {
+  // It would have to do nothing at all to stay below.
+  const own = await launchMedia({ config: `keys: {${KEY}: ${SECRET}}\nnode_selector: {cpu_load_limit: 0.0000001}` });
+  try {
+    const grant = (room) => token({ roomJoin: true, room });
+    const client = new SignalClient(own.url, await grant('there'));
+    await client.hears('join');
+    const ready = async () => {
+      const answer = await fetch(`${own.http}/readyz`);
+      return { status: answer.status, text: await answer.text() };
+    };
+    await until('it is busy', async () => (await ready()).status === 503);
+    assert.match((await ready()).text, /new rooms are refused/);
+    const status = async (room) => (await fetch(`${own.http}/rtc/validate?access_token=${await grant(room)}`)).status;
+    assert.deepEqual([await status('there'), await status('new')], [200, 503]);
+    client.close();
+  } finally {
+    await own.stop();
+  }
+});
+
 test('a stop says so on every path, and tells people to come again', async () => {
   const config = `keys: {${KEY}: ${SECRET}}`;
   const own = await launchMedia({ config });

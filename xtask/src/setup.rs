@@ -16,6 +16,7 @@ use crate::{
 /// Debian packages by the file that shows they are there.
 const DEBIAN: &[(&str, &str)] = &[
     ("/usr/bin/chromium", "chromium"),
+    ("/usr/bin/turnutils_uclient", "coturn"),
     ("/usr/share/fonts/truetype/liberation", "fonts-liberation"),
     ("/usr/sbin/ip", "iproute2"),
 ];

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use ipnet::IpNet;
 use plenum_media::overload::DEFAULT_CEILING;
 use plenum_media::room::{Limits, RoomDefaults};
 use plenum_media::sdp::Codec;
@@ -78,6 +80,58 @@ pub struct Config {
     pub codecs: Vec<Codec>,
     /// Where this server stands, in the operator's words; clients are told.
     pub region: String,
+    /// The relay for clients that nothing else gets through to.
+    pub turn: Turn,
+}
+
+/// The TURN relay; there is none where no port is given.
+#[derive(Debug, Clone)]
+pub struct Turn {
+    /// The port for UDP and for TCP; 0 for any free one.
+    pub port: Option<u16>,
+    /// TURN over TLS.
+    pub tls: Option<TurnTls>,
+    /// Peers that may be reached beside this server's own media, see [`plenum_media::turn::Peers::new`].
+    pub allow: Vec<IpNet>,
+    /// Peers that may not, media included.
+    pub deny: Vec<IpNet>,
+    /// Most relayed addresses at a time; each is a socket.
+    pub allocations_max: usize,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self { port: None, tls: None, allow: Vec::new(), deny: Vec::new(), allocations_max: 1_024 }
+    }
+}
+
+/// TURN over TLS.
+#[derive(Debug, Clone)]
+pub struct TurnTls {
+    /// The port that is listened on; 0 for any free one.
+    pub port: u16,
+    /// The name that clients are told.
+    pub domain: String,
+    /// Where TLS ends.
+    pub end: TlsEnd,
+}
+
+/// Where TLS ends.
+#[derive(Clone)]
+pub enum TlsEnd {
+    /// Here, with this certificate.
+    Here(Arc<rustls::ServerConfig>),
+    /// In front of this server, at port 443 of the domain; here is plain TCP.
+    Elsewhere,
+}
+
+impl fmt::Debug for TlsEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Here(_) => "Here",
+            Self::Elsewhere => "Elsewhere",
+        })
+    }
 }
 
 impl Default for Config {
@@ -96,6 +150,7 @@ impl Default for Config {
             rooms: RoomDefaults::default(),
             codecs: Codec::DEFAULT.to_vec(),
             region: String::new(),
+            turn: Turn::default(),
         }
     }
 }
@@ -110,6 +165,7 @@ impl fmt::Debug for Config {
             .field("keys", &self.keys.keys())
             .field("webhooks", &self.webhooks)
             .field("shards", &self.shards)
+            .field("turn", &self.turn)
             .finish_non_exhaustive()
     }
 }
@@ -125,6 +181,10 @@ pub enum Setting {
     NodeIp,
     /// [`Config::keys`]
     Keys,
+    /// [`Turn::port`]
+    TurnPort,
+    /// [`TurnTls::port`]
+    TurnTlsPort,
     /// [`Config::webhooks`]
     Webhooks,
 }
@@ -143,6 +203,22 @@ pub enum StartError {
     /// Another program listens there.
     #[error("{port}/tcp is taken or not permitted ({source}); set another port")]
     TcpPort {
+        /// The port.
+        port: u16,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Another program listens there.
+    #[error("{port}/udp or {port}/tcp is taken or not permitted ({source}); set another port")]
+    TurnPort {
+        /// The port.
+        port: u16,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Another program listens there.
+    #[error("{port}/tcp is taken or not permitted ({source}); set another port")]
+    TurnTlsPort {
         /// The port.
         port: u16,
         /// What the system says.
@@ -176,6 +252,8 @@ impl StartError {
             Self::TcpPort { .. } => Some(Setting::TcpPort),
             Self::NoAddress | Self::BadAddress(_) => Some(Setting::NodeIp),
             Self::NoKeys => Some(Setting::Keys),
+            Self::TurnPort { .. } => Some(Setting::TurnPort),
+            Self::TurnTlsPort { .. } => Some(Setting::TurnTlsPort),
             Self::WebhookKey(_) | Self::WebhookUrl => Some(Setting::Webhooks),
             Self::System(_) => None,
         }

@@ -1,4 +1,4 @@
-//! The addresses that clients are told.
+//! The addresses that clients are told, and those that this machine has.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -31,6 +31,17 @@ pub(crate) fn addresses(config: &Config) -> Result<Vec<IpAddr>, StartError> {
         addresses.push(Ipv4Addr::LOCALHOST.into());
     }
     Ok(addresses)
+}
+
+/// All addresses of this machine.
+pub(crate) fn own() -> Result<Vec<IpAddr>, StartError> {
+    Ok(if_addrs::get_if_addrs()?.into_iter().map(|interface| interface.ip()).collect())
+}
+
+/// Whether this machine has that address; if it does not, there is a NAT in between, and what is sent to the address from
+/// here may not come back.
+pub(crate) fn is_own(address: IpAddr) -> bool {
+    std::net::UdpSocket::bind((address, 0)).is_ok()
 }
 
 fn is_link_local(address: &IpAddr) -> bool {

@@ -15,6 +15,16 @@ pub(crate) const ROOMS: &str = "plenum_media_rooms_count";
 pub(crate) const SIGNAL_CONNECTIONS: &str = "plenum_media_signal_connections_count";
 /// Data messages dropped because a room was busy.
 pub(crate) const DATA_DROPPED: &str = "plenum_media_data_dropped_total";
+/// Relayed addresses that clients have.
+pub(crate) const TURN_ALLOCATIONS: &str = "plenum_turn_allocations_count";
+/// Relayed addresses that clients got; label `transport`.
+pub(crate) const TURN_ALLOCATED: &str = "plenum_turn_allocations_total";
+/// Requests to the relay that were refused; label `reason`.
+pub(crate) const TURN_REFUSED: &str = "plenum_turn_refused_total";
+/// Bytes that were relayed; label `direction`.
+pub(crate) const TURN_BYTES: &str = "plenum_turn_bytes_total";
+/// Datagrams that were not relayed, because the client or the system did not take them; label `direction`.
+pub(crate) const TURN_DROPPED: &str = "plenum_turn_dropped_total";
 /// Webhooks that were given up; label `reason`.
 pub(crate) const WEBHOOKS_LOST: &str = "plenum_media_webhooks_lost_total";
 

@@ -22,6 +22,7 @@ use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 use crate::rooms::Rooms;
 use crate::tally::Node;
 use crate::thread::{Health, ShardHandle, Threads, ToShard};
+use crate::turn::{self, Addresses as TurnAddresses};
 use crate::webhook::Webhooks;
 use crate::{BindScope, Config, StartError, interfaces, rtc, socket, tcp, thread, twirp};
 
@@ -40,6 +41,7 @@ pub struct Server {
     health: Health,
     udp: SocketAddr,
     tcp: Option<(SocketAddr, JoinHandle<()>)>,
+    turn: Option<turn::Running>,
     candidates: Vec<IpAddr>,
 }
 
@@ -77,7 +79,10 @@ impl Server {
         let udp =
             sockets.first().map(std::net::UdpSocket::local_addr).transpose()?.ok_or(StartError::NoAddress)?;
         let listener = match config.tcp_port {
-            Some(port) => Some(listen(config.bind, port).await?),
+            Some(port) => {
+                let error = |source| StartError::TcpPort { port, source };
+                Some(listen(config.bind, port).await.map_err(error)?)
+            }
             None => None,
         };
         let tcp_port =
@@ -86,6 +91,7 @@ impl Server {
             udp: candidates.iter().map(|ip| (*ip, udp.port()).into()).collect(),
             tcp: tcp_port.iter().flat_map(|port| candidates.iter().map(|ip| (*ip, *port).into())).collect(),
         });
+        let turn = turn::start(&config.turn, config.bind, &local.udp).await?;
         let certificate = Certificate::generate();
         let facts = Arc::new(ServerFacts {
             node_id,
@@ -99,6 +105,7 @@ impl Server {
             codecs: config.codecs.clone(),
             rooms: config.rooms.clone(),
             region: config.region.clone(),
+            turn: turn.as_ref().map(|turn| turn.announcement.clone()),
         });
         let Threads { handles: shards, joins: threads, health } =
             thread::start(sockets, &Node::new(&facts.node_id), config.load_ceiling, |id| ShardConfig {
@@ -115,7 +122,7 @@ impl Server {
             None => None,
         };
         tracing::info!(udp.port = udp.port(), tcp.port = tcp_port, candidates = ?candidates, "Media server runs");
-        Ok(Self { rooms, rooms_over, webhooks_sent, shards, threads, health, udp, tcp, candidates })
+        Ok(Self { rooms, rooms_over, webhooks_sent, shards, threads, health, udp, tcp, turn, candidates })
     }
 
     /// `/rtc…` and `/twirp/…`, to be merged into the one HTTP server.
@@ -171,6 +178,11 @@ impl Server {
         self.tcp.as_ref().map(|(address, _)| *address)
     }
 
+    /// Where the TURN relay listens, if there is one.
+    pub fn turn_addrs(&self) -> Option<&TurnAddresses> {
+        self.turn.as_ref().map(|turn| &turn.addresses)
+    }
+
     /// The addresses that clients are told.
     pub fn candidates(&self) -> Vec<IpAddr> {
         self.candidates.clone()
@@ -178,7 +190,7 @@ impl Server {
 
     /// Tells everybody to come again, posts what webhooks are left, and ends. Takes at most `grace`.
     pub async fn drain(self, grace: Duration) {
-        let Self { rooms, mut rooms_over, mut webhooks_sent, shards, threads, tcp, .. } = self;
+        let Self { rooms, mut rooms_over, mut webhooks_sent, shards, threads, tcp, turn, .. } = self;
         let everything = async {
             rooms.drain().await;
             // Each of these ends when the last holder of its other end is gone.
@@ -195,6 +207,7 @@ impl Server {
         if let Some((_, task)) = tcp {
             task.abort();
         }
+        drop(turn);
         let joined = tokio::task::spawn_blocking(move || {
             for thread in threads {
                 let _ = thread.join();
@@ -204,14 +217,15 @@ impl Server {
     }
 }
 
-async fn listen(scope: BindScope, port: u16) -> Result<TcpListener, StartError> {
-    let error = |source| StartError::TcpPort { port, source };
+/// Listens for TCP.
+pub(crate) async fn listen(scope: BindScope, port: u16) -> std::io::Result<TcpListener> {
     match scope {
-        BindScope::Loopback => TcpListener::bind(("127.0.0.1", port)).await.map_err(error),
+        BindScope::Loopback => TcpListener::bind(("127.0.0.1", port)).await,
         BindScope::AllInterfaces => match TcpListener::bind(("::", port)).await {
-            Ok(listener) => Ok(listener),
-            Err(source) if source.kind() == std::io::ErrorKind::AddrInUse => Err(error(source)),
-            Err(_) => TcpListener::bind(("0.0.0.0", port)).await.map_err(error),
+            Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
+                TcpListener::bind(("0.0.0.0", port)).await
+            }
+            result => result,
         },
     }
 }

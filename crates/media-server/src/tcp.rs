@@ -1,8 +1,7 @@
 //! ICE-TCP for clients without UDP: frames of RFC 4571, passed to the media threads as datagrams.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use plenum_media::ids::IceCredentials;
@@ -13,11 +12,12 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::places::Places;
 use crate::socket::canonical;
 use crate::thread::{ShardHandle, TCP_OUTBOX, ToShard};
 
 /// Connections at a time.
-const MAX_CONNECTIONS: usize = 4_096;
+pub(crate) const MAX_CONNECTIONS: usize = 4_096;
 /// A check that is signed for a connection of ours must come within this time …
 const FIRST_CHECK: Duration = Duration::from_secs(10);
 /// … and among so many frames of this length: a client may be faster here than its own signalling.
@@ -26,15 +26,15 @@ const FIRST_FRAME_LEN_MAX: usize = 1_024;
 /// A silent connection is closed; clients check theirs every few seconds.
 const SILENCE: Duration = Duration::from_secs(40);
 /// Connections from one address at a time: a household or a small office behind one address.
-const MAX_CONNECTIONS_PER_ADDRESS: usize = 64;
+pub(crate) const MAX_CONNECTIONS_PER_ADDRESS: usize = 64;
 /// Longest frame: what fits into a packet of any network, and some more.
 const FRAME_LEN_MAX: usize = 4_096;
 /// Time for one frame to leave.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Accepts clients until the task is aborted.
 pub(crate) async fn serve(listener: TcpListener, shards: Arc<[ShardHandle]>) {
-    let open = Arc::new(Open::default());
+    let places = Places::new(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS);
     loop {
         let (stream, remote) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -45,49 +45,12 @@ pub(crate) async fn serve(listener: TcpListener, shards: Arc<[ShardHandle]>) {
             }
         };
         let remote = canonical(remote);
-        let Some(place) = Open::enter(&open, remote.ip()) else { continue };
+        let Ok(place) = Places::enter(&places, remote.ip()) else { continue };
         let shards = shards.clone();
         tokio::spawn(async move {
             client(stream, remote, &shards).await;
             drop(place);
         });
-    }
-}
-
-/// How many connections are open, by address.
-#[derive(Default)]
-struct Open(Mutex<HashMap<IpAddr, usize>>);
-
-/// One of them.
-struct Place {
-    open: Arc<Open>,
-    from: IpAddr,
-}
-
-impl Open {
-    fn enter(this: &Arc<Self>, from: IpAddr) -> Option<Place> {
-        let mut counts = this.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if counts.values().sum::<usize>() >= MAX_CONNECTIONS {
-            return None;
-        }
-        let count = counts.entry(from).or_default();
-        if *count >= MAX_CONNECTIONS_PER_ADDRESS {
-            return None;
-        }
-        *count += 1;
-        Some(Place { open: this.clone(), from })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.open.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.from) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.from);
-            }
-        }
     }
 }
 
@@ -164,18 +127,6 @@ mod tests {
     use plenum_media::shard::ShardConfig;
 
     use super::*;
-
-    #[test]
-    fn one_address_cannot_take_every_place() {
-        let open = Arc::new(Open::default());
-        let (greedy, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
-        let mut places: Vec<_> =
-            (0..MAX_CONNECTIONS_PER_ADDRESS).map(|_| Open::enter(&open, greedy).expect("a place")).collect();
-        assert!(Open::enter(&open, greedy).is_none());
-        assert!(Open::enter(&open, other).is_some());
-        places.pop();
-        assert!(Open::enter(&open, greedy).is_some(), "a place that was left is free");
-    }
 
     /// A check that names a connection of the first thread, which is not there.
     fn check() -> Vec<u8> {

@@ -36,5 +36,6 @@ pub mod signalling;
 pub mod srtp;
 pub mod token;
 pub mod transport;
+pub mod turn;
 
 mod numbering;

@@ -40,6 +40,12 @@ fn bwe() {
 }
 
 #[test]
+fn turn() {
+    let start = std::time::Instant::now();
+    replay("turn", |input| plenum_media::turn::fuzz(start, input));
+}
+
+#[test]
 fn dependency_descriptor() {
     replay("dependency_descriptor", plenum_media::rtp::dd::fuzz);
 }

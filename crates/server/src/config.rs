@@ -5,6 +5,7 @@
 
 mod secrets;
 mod show;
+mod turn;
 
 use std::{
     collections::BTreeMap,
@@ -22,6 +23,7 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 pub(crate) use secrets::Secrets;
 use show::is_hidden;
 pub(crate) use show::show;
+pub(crate) use turn::{Fallbacks, Turn};
 
 /// A configuration that cannot be used; the text names the key.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +98,9 @@ pub(crate) struct Media {
     pub(crate) node_ip: Option<IpAddr>,
     /// Further API keys, for callers of the LiveKit API: name to secret.
     pub(crate) keys: BTreeMap<String, String>,
+    /// A media thread that works a larger part of its time takes no new rooms; 1 for no bound.
+    pub(crate) load_ceiling: f32,
+    pub(crate) turn: Turn,
 }
 
 /// The embedded broker.
@@ -215,7 +220,14 @@ impl Default for Config {
 
 impl Default for Media {
     fn default() -> Self {
-        Self { udp_port: 7882, tcp_port: 7881, node_ip: None, keys: BTreeMap::new() }
+        Self {
+            udp_port: 7882,
+            tcp_port: 7881,
+            node_ip: None,
+            keys: BTreeMap::new(),
+            load_ceiling: plenum_media_server::DEFAULT_CEILING,
+            turn: Turn::default(),
+        }
     }
 }
 
@@ -329,9 +341,18 @@ impl Config {
                 return Err(ConfigError::key(key, "must be between 1 and 65535"));
             }
         }
+        if !(self.media.load_ceiling > 0.0 && self.media.load_ceiling <= 1.0) {
+            return Err(ConfigError::key("media.load_ceiling", "must be above 0 and at most 1"));
+        }
         if self.media.tcp_port == self.listen.port() {
             return Err(ConfigError::key("media.tcp_port", "must differ from the port of listen"));
         }
+        let taken = [
+            ("listen", self.listen.port()),
+            ("media.udp_port", self.media.udp_port),
+            ("media.tcp_port", self.media.tcp_port),
+        ];
+        self.media.turn.check("media.turn", &self.turn_fallbacks(), &taken)?;
         if !(1..=5).contains(&self.nats.replicas) {
             return Err(ConfigError::key("nats.replicas", "must be between 1 and 5"));
         }
@@ -340,6 +361,25 @@ impl Config {
             return Err(ConfigError::key("shutdown_grace", "must be at most 1h"));
         }
         self.check_external()
+    }
+
+    /// What the relay takes from other keys: it is the same server, by the same name.
+    fn turn_fallbacks(&self) -> Fallbacks<'_> {
+        let url = self.public_url.as_deref().unwrap_or_default();
+        let authority = url.split_once("://").map_or("", |(_, authority)| authority.trim_end_matches('/'));
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        Fallbacks {
+            domain: Some(host).filter(|host| !host.is_empty()),
+            certificate: self.tls.cert.as_deref().zip(self.tls.key.as_deref()),
+        }
+    }
+
+    /// The relay, as the media server takes it.
+    ///
+    /// # Errors
+    /// Names the key of a file that cannot be used.
+    pub(crate) fn turn(&self) -> Result<plenum_media_server::Turn, ConfigError> {
+        self.media.turn.used("media.turn", &self.turn_fallbacks())
     }
 
     /// With an external pillar nothing is generated: what is missing is named.
@@ -540,6 +580,7 @@ mod tests {
             error("media: {udp_port: many}", &[]).starts_with("configuration: media.udp_port: invalid type")
         );
         assert!(error("media: {udp_port: 0}", &[]).contains("media.udp_port: must be between 1 and 65535"));
+        assert!(error("media: {load_ceiling: 0}", &[]).contains("media.load_ceiling: must be above 0"));
         assert!(error("public_url: meet.example.org", &[]).contains("public_url: must be https://host"));
         assert!(error("tls: {cert: a.pem}", &[]).contains("tls.key: is missing"));
         assert!(

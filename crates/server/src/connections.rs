@@ -24,8 +24,10 @@ use tracing::debug;
 const HEADERS_WITHIN: Duration = Duration::from_secs(20);
 /// However many files the system allows.
 const CONNECTIONS_MAX: usize = 16_384;
-/// When the system does not say: three quarters of the usual 1,024 files.
-const CONNECTIONS_UNTOLD: usize = 768;
+/// However many files the system allows.
+const RELAYS_MAX: usize = 8_192;
+/// When the system does not say: the usual limit.
+const FILES_UNTOLD: usize = 1_024;
 
 /// Lets so many connections in at a time; who is too many is closed at once.
 #[derive(Clone)]
@@ -42,10 +44,13 @@ impl Bounded {
 /// As many connections as the limit of open files leaves when a quarter is kept for everything else.
 pub(crate) fn connections_max() -> usize {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    match soft_limit(&limits) {
-        Some(files) => (files / 4 * 3).min(CONNECTIONS_MAX),
-        None => CONNECTIONS_UNTOLD,
-    }
+    (soft_limit(&limits).unwrap_or(FILES_UNTOLD) / 4 * 3).min(CONNECTIONS_MAX)
+}
+
+/// As many sockets of the TURN relay as may be taken of the same files: an eighth, which is half of that quarter.
+pub(crate) fn relays_max() -> usize {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    (soft_limit(&limits).unwrap_or(FILES_UNTOLD) / 8).min(RELAYS_MAX)
 }
 
 fn soft_limit(limits: &str) -> Option<usize> {

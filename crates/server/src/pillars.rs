@@ -135,6 +135,8 @@ impl Media {
             node_ip: config.media.node_ip,
             keys,
             webhooks: vec![Webhook::new(format!("{own_url}/webhook"), key.clone())],
+            load_ceiling: config.media.load_ceiling,
+            turn: config.turn()?,
             ..media_server::Config::default()
         })
         .await
@@ -145,6 +147,8 @@ impl Media {
                 Setting::NodeIp => "media.node_ip",
                 Setting::Keys => "media.keys",
                 Setting::Webhooks => "listen",
+                Setting::TurnPort => "media.turn.udp_port",
+                Setting::TurnTlsPort => "media.turn.tls_port",
             })
         })?;
         info!(media.address = %server.udp_addr(), media.candidates = ?server.candidates(), "The embedded media server listens");

@@ -23,8 +23,8 @@ export function servePage() {
   });
 }
 
-/** A browser; capture is 640×360 at 15 frames a second. */
-export function launch() {
+/** A browser, with further flags; capture is 640×360 at 15 frames a second. */
+export function launch(flags = []) {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: [
@@ -38,6 +38,7 @@ export function launch() {
       '--disable-sync',
       '--no-first-run',
       '--disable-features=WebRtcHideLocalIpsWithMdns',
+      ...flags,
     ],
   });
 }

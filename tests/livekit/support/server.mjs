@@ -5,9 +5,9 @@ import { launch } from '../../peers/launch.mjs';
 export const KEY = 'outside';
 export const SECRET = 'a-secret-of-at-least-32-characters';
 
-/** A running server; `stop()` drains it. */
-export async function startServer() {
-  const server = await launch({ broker: 'own', media: 'own', env: { PLENUM_MEDIA__KEYS: `${KEY}: ${SECRET}`, PLENUM_METRICS__TOKEN: SECRET } });
+/** A running server, with further configuration by `env`; `stop()` drains it. */
+export async function startServer(env = {}) {
+  const server = await launch({ broker: 'own', media: 'own', env: { PLENUM_MEDIA__KEYS: `${KEY}: ${SECRET}`, PLENUM_METRICS__TOKEN: SECRET, ...env } });
   return {
     url: server.url.replace('http', 'ws'),
     http: server.url,

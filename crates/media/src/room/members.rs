@@ -11,7 +11,7 @@ use proto::{DisconnectReason, ParticipantInfo};
 use rand::RngExt;
 
 use super::data_tracks::DataHandles;
-use super::participant::{Participant, PublisherSide, Requested, SubscriberSide};
+use super::participant::{Participant, PublisherSide, Requested, SubscriberSide, Way};
 use super::simulate::Simulated;
 use super::{ANNOUNCED_PROTOCOL, ANNOUNCED_VERSION, COUNTS_DELAY, Effect, Moment, Room};
 use crate::ids::{IceCredentials, Identity, PeerHandle, random_sid};
@@ -19,6 +19,7 @@ use crate::sdp::PayloadTypes;
 use crate::shard::{self, Connections, Failure, Side};
 use crate::signalling::{JoinParams, grant_of};
 use crate::token::{Claims, sign};
+use crate::turn::Announcement;
 
 /// Whoever is not connected by then is removed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -63,7 +64,7 @@ impl Room {
         self.remove(moment, &identity, DisconnectReason::DuplicateIdentity, Some(Action::Disconnect));
         let opening = std::mem::take(&mut params.opening);
         let mut participant = new_participant(moment, params, peer);
-        participant.without_udp = self.without_udp.contains(&identity);
+        participant.way = self.ways.get(&identity).copied().unwrap_or_default();
         // An only connection needs to know the client's payload types: it is made at the first offer.
         if !participant.has_one_connection() {
             let publisher = participant.publisher.credentials.clone();
@@ -81,7 +82,7 @@ impl Room {
         self.counts_due.get_or_insert(moment.now + COUNTS_DELAY);
         self.count();
 
-        let welcome = self.welcome(&identity);
+        let welcome = self.welcome(moment, &identity);
         self.send(peer, Response::Join(welcome));
         self.refresh_token(moment, &identity);
         self.broadcast(&identity);
@@ -96,7 +97,7 @@ impl Room {
         self.unsettled.insert(identity);
     }
 
-    fn welcome(&self, identity: &Identity) -> proto::JoinResponse {
+    fn welcome(&self, moment: &Moment<'_>, identity: &Identity) -> proto::JoinResponse {
         let own = &self.participants[identity];
         let others = self.participants.iter().filter(|(other, p)| *other != identity && !p.permission.hidden);
         proto::JoinResponse {
@@ -107,7 +108,8 @@ impl Room {
             server_region: self.facts.region.clone(),
             server_info: Some(self.server_info()),
             subscriber_primary: !own.has_one_connection() && own.permission.can_subscribe,
-            client_configuration: Some(proto::ClientConfiguration::default()),
+            ice_servers: self.ice_servers(moment, own),
+            client_configuration: Some(own.configuration()),
             ping_interval: PING_INTERVAL_S,
             ping_timeout: PING_TIMEOUT_S,
             sif_trailer: self.sif_trailer.clone(),
@@ -115,6 +117,13 @@ impl Room {
             fast_publish: own.permission.can_publish,
             ..proto::JoinResponse::default()
         }
+    }
+
+    /// Our own relay, with credentials from now on.
+    pub(super) fn ice_servers(&self, moment: &Moment<'_>, of: &Participant) -> Vec<proto::IceServer> {
+        let announced =
+            |turn: &Announcement| turn.ice_servers(&of.info.sid, moment.unix_ms / 1000, of.way == Way::Tls);
+        self.facts.turn.as_ref().map(announced).unwrap_or_default()
     }
 
     pub(super) fn server_info(&self) -> proto::ServerInfo {
@@ -405,7 +414,7 @@ fn new_participant(moment: &mut Moment<'_>, params: JoinParams, peer: PeerHandle
         connect_by: Some(moment.now + CONNECT_TIMEOUT),
         gone_at: None,
         heard_at: moment.now,
-        without_udp: false,
+        way: Way::default(),
         held_answer: None,
         simulated: Simulated::default(),
         refresh_at: moment.now + REFRESH_INTERVAL,

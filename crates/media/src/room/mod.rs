@@ -38,7 +38,7 @@ pub use api::{ApiCall, ApiError, ApiReply};
 pub use config::{Limits, RoomDefaults, RoomOptions, TextLimits, TooLong};
 pub use fuzz::{fuzz, fuzz_api};
 pub use members::JoinRefused;
-use participant::Participant;
+use participant::{Participant, Way};
 use resume::Departed;
 pub use rpc::RpcFailure;
 
@@ -48,6 +48,7 @@ use crate::sdp::{Codec, LocalEndpoint};
 use crate::shard;
 use crate::signalling::JoinParams;
 use crate::token::ApiKeys;
+use crate::turn;
 
 /// The version that we announce; clients switch behaviour by it, so it is that of the LiveKit server whose
 /// behaviour we have.
@@ -72,6 +73,8 @@ pub struct ServerFacts {
     pub rooms: RoomDefaults,
     /// Where the server stands, in the operator's words.
     pub region: String,
+    /// The relay for clients that nothing else gets through to.
+    pub turn: Option<turn::Announcement>,
 }
 
 impl ServerFacts {
@@ -85,6 +88,7 @@ impl ServerFacts {
             codecs: Codec::DEFAULT.to_vec(),
             rooms: RoomDefaults::default(),
             region: String::new(),
+            turn: None,
         }
     }
 }
@@ -209,8 +213,8 @@ pub struct Room {
     was_used: bool,
     counts_due: Option<Instant>,
     departed: Departed,
-    /// Who is to be reached over TCP only (a test hook of clients).
-    without_udp: BTreeSet<Identity>,
+    /// Who is to come by which way (a test hook of clients); the others choose.
+    ways: BTreeMap<Identity, Way>,
     /// Calls of the server API that a participant has yet to answer.
     rpcs: BTreeMap<String, rpc::Waiting>,
     dispatches: Vec<proto::AgentDispatch>,
@@ -267,7 +271,7 @@ impl Room {
             was_used: false,
             counts_due: None,
             departed: Departed::default(),
-            without_udp: BTreeSet::new(),
+            ways: BTreeMap::new(),
             rpcs: BTreeMap::new(),
             dispatches: Vec::new(),
             closed: false,

@@ -23,6 +23,18 @@ const MAPS_LINES_TO_TRACKS: (u32, u32) = (2, 17);
 /// Most tracks that a client may have wishes about.
 pub(super) const MAX_WISHES: usize = 4_000;
 
+/// How a client is to reach us. All ways are told to it, and it chooses; a test hook takes the choice away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Whichever works.
+    #[default]
+    Any,
+    /// Our addresses for TCP only.
+    Tcp,
+    /// The relay over TLS only.
+    Tls,
+}
+
 /// Somebody in the room.
 #[derive(Debug)]
 pub(super) struct Participant {
@@ -47,8 +59,8 @@ pub(super) struct Participant {
     pub(super) gone_at: Option<Instant>,
     /// The last signal message from there.
     pub(super) heard_at: Instant,
-    /// It is told of our addresses for TCP only.
-    pub(super) without_udp: bool,
+    /// How it is to reach us.
+    pub(super) way: Way,
     /// The answer to its first offer, where that must not come at once, and when it goes.
     pub(super) held_answer: Option<(Instant, proto::SessionDescription)>,
     /// What a test client has asked for.
@@ -383,11 +395,20 @@ impl Participant {
 
     /// Where it may reach us.
     pub(super) fn endpoint<'a>(&self, all: &'a LocalEndpoint) -> Cow<'a, LocalEndpoint> {
-        if self.without_udp && !all.tcp.is_empty() {
+        if self.way == Way::Tcp && !all.tcp.is_empty() {
             Cow::Owned(LocalEndpoint { udp: Vec::new(), ..all.clone() })
         } else {
             Cow::Borrowed(all)
         }
+    }
+
+    /// What its client is made to do.
+    pub(super) fn configuration(&self) -> proto::ClientConfiguration {
+        let force_relay = match self.way {
+            Way::Tls => proto::ClientConfigSetting::Enabled,
+            Way::Any | Way::Tcp => proto::ClientConfigSetting::Unset,
+        };
+        proto::ClientConfiguration { force_relay: force_relay as i32, ..Default::default() }
     }
 
     /// Whether one connection serves both directions.

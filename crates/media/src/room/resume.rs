@@ -58,13 +58,15 @@ impl Room {
         }
         let heard_at = std::mem::replace(&mut participant.heard_at, moment.now);
         let last_message_seq = participant.data_sequence;
+        let configuration = participant.configuration();
+        let ice_servers = self.ice_servers(moment, &self.participants[&identity]);
         self.send(
             peer,
             Response::Reconnect(proto::ReconnectResponse {
-                client_configuration: Some(proto::ClientConfiguration::default()),
+                ice_servers,
+                client_configuration: Some(configuration),
                 server_info: Some(self.server_info()),
                 last_message_seq,
-                ..proto::ReconnectResponse::default()
             }),
         );
         // Who is here again was gone only for a client that was away then: others would lose them.

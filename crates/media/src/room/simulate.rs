@@ -8,10 +8,12 @@ use proto::leave_request::Action;
 use proto::signal_response::Message as Response;
 use proto::simulate_scenario::Scenario;
 
+use super::participant::Way;
 use super::{Moment, Room};
 use crate::bwe::Bitrate;
 use crate::ids::Identity;
 use crate::shard;
+use crate::turn::Announcement;
 
 /// Longest speech that is simulated.
 const SPEECH_MAX_S: i32 = 60;
@@ -19,8 +21,8 @@ const SPEECH_MAX_S: i32 = 60;
 const SPEECH_LEVEL: f32 = 0.9;
 /// A broken resume is waited for so long (LiveKit's value).
 const RESUME_WITHIN: Duration = Duration::from_secs(10);
-/// Most participants that are to do without UDP.
-const WITHOUT_UDP_MAX: usize = 100;
+/// Most participants that are to come by another way.
+const WAYS_MAX: usize = 100;
 /// A client tries again within one attempt, so it has to fail this often (LiveKit's value).
 const CLOSED_AT_ONCE: u8 = 3;
 
@@ -93,11 +95,15 @@ impl Room {
             }
             // For sessions from now on; the client begins one.
             Some(Scenario::SwitchCandidateProtocol(protocol)) => {
-                let is_udp = protocol == proto::CandidateProtocol::Udp as i32;
-                if is_udp {
-                    self.without_udp.remove(identity);
-                } else if self.without_udp.len() < WITHOUT_UDP_MAX {
-                    self.without_udp.insert(identity.clone());
+                let has_tls = self.facts.turn.as_ref().is_some_and(Announcement::has_tls);
+                let way = match proto::CandidateProtocol::try_from(protocol) {
+                    Ok(proto::CandidateProtocol::Tls) if has_tls => Way::Tls,
+                    Ok(proto::CandidateProtocol::Tls | proto::CandidateProtocol::Tcp) => Way::Tcp,
+                    Ok(proto::CandidateProtocol::Udp) | Err(_) => Way::Any,
+                };
+                self.ways.remove(identity);
+                if way != Way::Any && self.ways.len() < WAYS_MAX {
+                    self.ways.insert(identity.clone(), way);
                 }
             }
             None => {}

@@ -884,3 +884,72 @@ mod data_tracks;
 mod dynacast;
 mod grants;
 mod resume;
+
+/// The relay that somebody was told of, and whether it has to be used.
+fn told_relay(heard: &[Response]) -> (Vec<String>, String, bool) {
+    let (servers, configuration) = heard
+        .iter()
+        .find_map(|message| match message {
+            Response::Join(join) => Some((&join.ice_servers, &join.client_configuration)),
+            Response::Reconnect(again) => Some((&again.ice_servers, &again.client_configuration)),
+            _ => None,
+        })
+        .expect("the first message of a session");
+    let forced = configuration.as_ref().expect("always there").force_relay;
+    let (urls, username) =
+        servers.first().map(|server| (server.urls.clone(), server.username.clone())).unwrap_or_default();
+    (urls, username, forced == proto::ClientConfigSetting::Enabled as i32)
+}
+
+fn with_relay(tls: Option<(&str, u16)>) -> Sim {
+    let mut sim = Sim::new();
+    let secret = crate::turn::Secret::new(&[1; 32]);
+    let plain = [([192, 0, 2, 1], 3478).into()];
+    let announcement = crate::turn::Announcement::new(&plain, tls, secret);
+    Arc::get_mut(&mut sim.room.facts).expect("the room alone has them").turn = Some(announcement);
+    sim
+}
+
+const UDP_RELAY: &str = "turn:192.0.2.1:3478?transport=udp";
+const TLS_RELAY: &str = "turns:turn.example.org:443?transport=tcp";
+
+#[test]
+fn nobody_is_told_of_a_relay_that_is_not_there() {
+    let mut sim = Sim::new();
+    let alice = sim.join("alice");
+    assert_eq!(told_relay(&sim.heard(alice)), (Vec::new(), String::new(), false));
+}
+
+#[test]
+fn credentials_for_the_relay_are_fresh_whenever_a_session_begins_or_goes_on() {
+    let mut sim = with_relay(Some(("turn.example.org", 443)));
+    let alice = sim.join("alice");
+    let (urls, username, forced) = told_relay(&sim.heard(alice));
+    assert_eq!((urls, forced), (vec![UDP_RELAY.to_owned(), TLS_RELAY.to_owned()], false));
+    let sid = sim.room.participants[&Identity::new("alice").expect("a name")].info.sid.clone();
+    assert_eq!(username, format!("{}:{sid}", 1_000 + 4 * 3_600));
+    sim.pass(Duration::from_secs(50));
+    sim.step(Command::SignalClosed { peer: alice });
+    sim.step(Command::Resume { peer: alice });
+    let (urls, username, forced) = told_relay(&sim.heard(alice));
+    assert_eq!((urls.len(), forced), (2, false));
+    assert_eq!(username, format!("{}:{sid}", 1_050 + 4 * 3_600));
+}
+
+#[test]
+fn who_asks_for_tls_is_told_of_nothing_else_and_made_to_use_it() {
+    let tls =
+        proto::simulate_scenario::Scenario::SwitchCandidateProtocol(proto::CandidateProtocol::Tls as i32);
+    let ask = Request::Simulate(proto::SimulateScenario { scenario: Some(tls) });
+    let again = |mut sim: Sim| {
+        let alice = sim.join("alice");
+        sim.signal(alice, ask.clone());
+        let alice = sim.join("alice");
+        let (urls, _, forced) = told_relay(&sim.heard(alice));
+        (urls, forced)
+    };
+    assert_eq!(again(with_relay(Some(("turn.example.org", 443)))), (vec![TLS_RELAY.to_owned()], true));
+    // Without TLS there is TCP, which needs no relay.
+    let tcp = UDP_RELAY.replace("udp", "tcp");
+    assert_eq!(again(with_relay(None)), (vec![UDP_RELAY.to_owned(), tcp], false));
+}

@@ -17,7 +17,9 @@ use super::{
     flags::Options,
     keys::{check, text_of},
 };
-use crate::config::{ConfigError, LogFormat, check_level, read_file, without_blanks};
+use crate::config::{
+    self, ConfigError, Fallbacks, LogFormat, Network, check_level, read_file, without_blanks,
+};
 
 /// The key and secret that everybody knows; LiveKit's test suites use them.
 const WELL_KNOWN: (&str, &str) = ("devkey", "secret");
@@ -64,7 +66,23 @@ struct Written {
     room: Room,
     limit: Limit,
     enable_data_tracks: bool,
+    node_selector: NodeSelector,
     webhook: Hooks,
+    turn: Turn,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Turn {
+    enabled: bool,
+    domain: String,
+    cert_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    tls_port: u16,
+    udp_port: u16,
+    external_tls: bool,
+    allow_restricted_peer_cidrs: Vec<Network>,
+    deny_peer_cidrs: Vec<Network>,
 }
 
 #[derive(Deserialize, Default)]
@@ -125,6 +143,18 @@ struct Limit {
     max_participant_name_length: usize,
 }
 
+#[derive(Deserialize)]
+#[serde(default)]
+struct NodeSelector {
+    cpu_load_limit: f32,
+}
+
+impl Default for NodeSelector {
+    fn default() -> Self {
+        Self { cpu_load_limit: media_server::DEFAULT_CEILING }
+    }
+}
+
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Hooks {
@@ -155,7 +185,9 @@ impl Default for Written {
             room: Room::default(),
             limit: Limit::default(),
             enable_data_tracks: true,
+            node_selector: NodeSelector::default(),
             webhook: Hooks::default(),
+            turn: Turn::default(),
         }
     }
 }
@@ -305,6 +337,13 @@ impl Written {
                     },
                     ..Limits::default()
                 },
+                load_ceiling: match self.node_selector.cpu_load_limit {
+                    limit if limit > 0.0 && limit <= 1.0 => limit,
+                    _ => {
+                        let hint = "must be above 0 and at most 1";
+                        return Err(ConfigError::key("node_selector.cpu_load_limit", hint));
+                    }
+                },
                 rooms: RoomDefaults {
                     auto_create: self.room.auto_create,
                     empty_timeout: self.room.empty_timeout,
@@ -318,6 +357,7 @@ impl Written {
                     },
                 },
                 codecs: codecs(self.room.enabled_codecs.as_deref())?,
+                turn: self.turn(udp_port(&self.rtc.udp_port)?)?,
                 region: self.region,
                 ..media_server::Config::default()
             },
@@ -338,6 +378,32 @@ impl Written {
             _ => Err(wrong(&key)),
         };
         written.into_iter().map(text).collect()
+    }
+
+    /// livekit-server reaches every public peer; here all peers but our own media are the operator's to allow.
+    fn turn(&self, media_port: u16) -> Result<media_server::Turn, ConfigError> {
+        let written = &self.turn;
+        if !written.enabled {
+            return Ok(media_server::Turn::default());
+        }
+        let port = |port: u16| Some(port).filter(|port| *port != 0);
+        let turn = config::Turn {
+            udp_port: port(written.udp_port),
+            tls_port: port(written.tls_port),
+            domain: Some(written.domain.clone()).filter(|domain| !domain.is_empty()),
+            cert_file: written.cert_file.clone(),
+            key_file: written.key_file.clone(),
+            external_tls: written.external_tls,
+            allow: written.allow_restricted_peer_cidrs.clone(),
+            deny: written.deny_peer_cidrs.clone(),
+        };
+        if turn.udp_port.is_none() && turn.tls_port.is_none() {
+            return Err(ConfigError::key("turn", "is enabled: set udp_port, or tls_port and domain"));
+        }
+        let taken = [("port", self.port), ("rtc.udp_port", media_port), ("rtc.tcp_port", self.rtc.tcp_port)];
+        let none = Fallbacks::default();
+        turn.check("turn", &none, &taken)?;
+        turn.used("turn", &none)
     }
 
     fn webhooks(&self, keys: &BTreeMap<String, String>) -> Result<Vec<Webhook>, ConfigError> {

@@ -33,8 +33,13 @@ const NAMED: &[(&str, &str, Option<&str>, &str)] = &[
     ("region", "region", Some("LIVEKIT_REGION"), "Where this server stands; clients are told"),
     ("redis-host", "redis.address", Some("REDIS_HOST"), "Not supported"),
     ("redis-password", "redis.password", Some("REDIS_PASSWORD"), "Not supported"),
-    ("turn-cert", "turn.cert_file", Some("LIVEKIT_TURN_CERT"), "Not supported"),
-    ("turn-key", "turn.key_file", Some("LIVEKIT_TURN_KEY"), "Not supported"),
+    (
+        "turn-cert",
+        "turn.cert_file",
+        Some("LIVEKIT_TURN_CERT"),
+        "PEM file with the certificate for TURN over TLS",
+    ),
+    ("turn-key", "turn.key_file", Some("LIVEKIT_TURN_KEY"), "PEM file with its private key"),
 ];
 
 /// The configuration as a whole in the environment.

@@ -38,7 +38,7 @@ const ONE_PROCESS: &str =
     "rooms are kept in this process; for several machines run livekit-server, which needs Redis";
 const ADDRESSES: &str = "set rtc.node_ip to the address that clients reach";
 const ONE_PORT: &str = "one port carries all media: set rtc.udp_port";
-const NO_TURN: &str = "there is no TURN server yet: clients whose network blocks UDP use rtc.tcp_port";
+const OWN_TURN: &str = "clients are told of this server's own relay only: set turn.udp_port or turn.tls_port";
 const OWN_WAY: &str = "Plenum adapts by itself: leave it out";
 const NO_TRACING: &str = "use prometheus.port and the log";
 const FIXED: &str = "it is fixed: leave it out";
@@ -97,7 +97,7 @@ pub(super) const KEYS: &[(&str, Holds, Use)] = &[
     ("rtc.allow_tcp_fallback", Switch, Only("true", "set rtc.tcp_port to 0 to have no TCP")),
     ("rtc.tcp_fallback_rtt_threshold", Number, Instead(OWN_WAY)),
     ("rtc.allow_udp_unstable_fallback", Switch, Instead(OWN_WAY)),
-    ("rtc.turn_servers", More, Instead(NO_TURN)),
+    ("rtc.turn_servers", More, Instead(OWN_TURN)),
     ("rtc.batch_io", More, Instead("packets are always sent in batches: leave it out")),
     ("rtc.sctp_min_cwnd", Number, Instead(OWN_WAY)),
     ("rtc.sctp_fast_rtx_wnd", Number, Instead(OWN_WAY)),
@@ -124,11 +124,26 @@ pub(super) const KEYS: &[(&str, Holds, Use)] = &[
     ("signal_relay", More, Instead(ONE_PROCESS)),
     ("psrpc", More, Instead(ONE_PROCESS)),
     ("node_selector", More, Instead(ONE_PROCESS)),
+    ("node_selector.cpu_load_limit", Number, Read),
     ("node_stats", More, Instead(ONE_PROCESS)),
     ("api", More, Instead("calls are answered by the room itself: leave it out")),
     ("audio", More, Instead(OWN_WAY)),
     ("video", More, Instead(OWN_WAY)),
-    ("turn", More, Instead(NO_TURN)),
+    ("turn.enabled", Switch, Read),
+    ("turn.domain", Text, Read),
+    ("turn.cert_file", Text, Read),
+    ("turn.key_file", Text, Read),
+    ("turn.tls_port", Number, Read),
+    ("turn.udp_port", Number, Read),
+    ("turn.external_tls", Switch, Read),
+    ("turn.allow_restricted_peer_cidrs", More, Read),
+    ("turn.deny_peer_cidrs", More, Read),
+    // Relayed addresses are used between the relay and the media port, within this machine.
+    ("turn.relay_range_start", Number, Moot),
+    ("turn.relay_range_end", Number, Moot),
+    ("turn.bind_addresses", More, Instead("the relay listens where media does: leave it out")),
+    ("turn.per_user_relay_allocation_limit", Number, Instead(FIXED)),
+    ("turn.ttl_seconds", Number, Instead("credentials are good for four hours: leave it out")),
     ("ingress", More, Instead(NO_SERVICE)),
     ("sip", More, Instead(NO_SERVICE)),
     ("agents", More, Instead(NO_SERVICE)),
@@ -276,7 +291,8 @@ mod tests {
                 .contains("rtc.use_external_ip: is not supported; set rtc.node_ip")
         );
         assert!(refusal("redis: {address: 'redis:6379'}").contains("redis: is not supported"));
-        assert!(refusal("turn: {enabled: true}").contains("turn: is not supported"));
+        assert!(refusal("turn: {ttl_seconds: 300}").contains("turn.ttl_seconds: is not supported"));
+        assert!(refusal("rtc: {turn_servers: [{host: t}]}").contains("set turn.udp_port"));
         assert!(refusal("rtc: {port_range_start: 50000}").contains("set rtc.udp_port"));
         assert!(
             refusal("rtc: {congestion_control: {use_send_side_bwe: true}}").contains("use_send_side_bwe")

@@ -125,6 +125,8 @@ fn key(setting: Setting) -> &'static str {
         Setting::NodeIp => "rtc.node_ip",
         Setting::Keys => "keys",
         Setting::Webhooks => "webhook",
+        Setting::TurnPort => "turn.udp_port",
+        Setting::TurnTlsPort => "turn.tls_port",
     }
 }
 
