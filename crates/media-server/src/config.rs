@@ -71,6 +71,9 @@ pub struct Config {
     pub shards: usize,
     /// Bounds on what clients may ask for.
     pub limits: Limits,
+    /// STUN servers, `host:port`, that are asked for the address which clients are told, in this order; only without
+    /// `node_ip`.
+    pub stun_servers: Vec<String>,
     /// From 0 to 1: a media thread that works more of its time than that takes no new rooms, and soon sends no high layers
     /// of pictures any more ([`plenum_media::overload`]).
     pub load_ceiling: f32,
@@ -146,6 +149,7 @@ impl Default for Config {
             webhooks: Vec::new(),
             shards: 0,
             limits: Limits::default(),
+            stun_servers: Vec::new(),
             load_ceiling: DEFAULT_CEILING,
             rooms: RoomDefaults::default(),
             codecs: Codec::DEFAULT.to_vec(),

@@ -2,14 +2,19 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::{BindScope, Config, StartError};
+use crate::{BindScope, Config, StartError, external};
 
 /// Most addresses that a candidate list names.
 const MAX_ADDRESSES: usize = 8;
 
-/// `node_ip`, else the addresses of the interfaces; loopback when only this machine is served.
-pub(crate) fn addresses(config: &Config) -> Result<Vec<IpAddr>, StartError> {
-    if let Some(address) = config.node_ip {
+/// `node_ip`, else what a STUN server says, else the addresses of the interfaces; loopback when only this machine is
+/// served.
+pub(crate) async fn addresses(config: &Config) -> Result<Vec<IpAddr>, StartError> {
+    let seen = match config.node_ip {
+        None => external::address(config).await,
+        told => told,
+    };
+    if let Some(address) = seen {
         if address.is_unspecified() || address.is_multicast() {
             return Err(StartError::BadAddress(address));
         }

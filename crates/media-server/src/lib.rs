@@ -4,6 +4,7 @@
 //! [`plenum_media::shard::Shard`]. Both exchange bounded messages.
 
 mod config;
+mod external;
 mod interfaces;
 mod metrics_names;
 mod outbox;

@@ -63,7 +63,7 @@ impl Server {
         let keys = ApiKeys::new(config.keys.clone());
         let node_id = random_sid("ND_", &mut rand::rng());
         let (webhooks, webhooks_sent) = Webhooks::new(&config.webhooks, &keys, Node::new(&node_id))?;
-        let candidates = interfaces::addresses(&config)?;
+        let candidates = interfaces::addresses(&config).await?;
         let count = match config.shards {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,

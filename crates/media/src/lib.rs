@@ -34,6 +34,7 @@ pub mod sending;
 pub mod shard;
 pub mod signalling;
 pub mod srtp;
+pub mod stun;
 pub mod token;
 pub mod transport;
 pub mod turn;

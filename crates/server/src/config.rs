@@ -96,6 +96,8 @@ pub(crate) struct Media {
     pub(crate) tcp_port: u16,
     /// The address told to clients, when it is not one of this machine's.
     pub(crate) node_ip: Option<IpAddr>,
+    /// STUN servers that are asked for that address, `host:port`; only without `node_ip`.
+    pub(crate) stun_servers: Vec<String>,
     /// Further API keys, for callers of the LiveKit API: name to secret.
     pub(crate) keys: BTreeMap<String, String>,
     /// A media thread that works a larger part of its time takes no new rooms; 1 for no bound.
@@ -224,6 +226,7 @@ impl Default for Media {
             udp_port: 7882,
             tcp_port: 7881,
             node_ip: None,
+            stun_servers: Vec::new(),
             keys: BTreeMap::new(),
             load_ceiling: plenum_media_server::DEFAULT_CEILING,
             turn: Turn::default(),
@@ -341,6 +344,7 @@ impl Config {
                 return Err(ConfigError::key(key, "must be between 1 and 65535"));
             }
         }
+        check_stun_servers("media.stun_servers", &self.media.stun_servers)?;
         if !(self.media.load_ceiling > 0.0 && self.media.load_ceiling <= 1.0) {
             return Err(ConfigError::key("media.load_ceiling", "must be above 0 and at most 1"));
         }
@@ -540,6 +544,25 @@ mod humantime_text {
     }
 }
 
+/// STUN servers are few, and each has a name and a port.
+///
+/// # Errors
+/// Names the key, and what is wrong.
+pub(crate) fn check_stun_servers(key: &str, servers: &[String]) -> Result<(), ConfigError> {
+    const MOST: usize = 8;
+    let is_right = |server: &String| {
+        let parts = server.rsplit_once(':');
+        parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0))
+    };
+    if servers.len() > MOST {
+        return Err(ConfigError::key(key, format!("at most {MOST} are asked")));
+    }
+    match servers.iter().find(|server| !is_right(server)) {
+        Some(server) => Err(ConfigError::key(key, format!("{server} must be host:port"))),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -580,6 +603,10 @@ mod tests {
             error("media: {udp_port: many}", &[]).starts_with("configuration: media.udp_port: invalid type")
         );
         assert!(error("media: {udp_port: 0}", &[]).contains("media.udp_port: must be between 1 and 65535"));
+        assert!(
+            error("media: {stun_servers: [stun.example.org]}", &[])
+                .contains("media.stun_servers: stun.example.org must be host:port")
+        );
         assert!(error("media: {load_ceiling: 0}", &[]).contains("media.load_ceiling: must be above 0"));
         assert!(error("public_url: meet.example.org", &[]).contains("public_url: must be https://host"));
         assert!(error("tls: {cert: a.pem}", &[]).contains("tls.key: is missing"));

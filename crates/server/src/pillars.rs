@@ -133,6 +133,7 @@ impl Media {
             tcp_port: Some(config.media.tcp_port),
             bind,
             node_ip: config.media.node_ip,
+            stun_servers: config.media.stun_servers.clone(),
             keys,
             webhooks: vec![Webhook::new(format!("{own_url}/webhook"), key.clone())],
             load_ceiling: config.media.load_ceiling,

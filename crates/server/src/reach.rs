@@ -90,7 +90,7 @@ fn warnings(config: &Config, candidates: Option<&[IpAddr]>) -> Vec<String> {
         let found: Vec<String> = candidates.iter().map(ToString::to_string).collect();
         warnings.push(format!(
             "media.node_ip is not set and only private addresses are found ({}): people outside this network get no sound \
-             or picture. Set media.node_ip to the public address of this machine",
+             or picture. Set media.node_ip to the public address of this machine, or media.stun_servers to find it",
             found.join(", ")
         ));
     }

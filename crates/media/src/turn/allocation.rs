@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::failure::Failure;
-use super::message::{Class, Key, Message, Transaction, Writer, attribute, method, read_address};
 use super::peers::Peers;
 use super::session::Family;
+use crate::stun::{Class, Key, Message, Transaction, Writer, attribute, method, read_address};
 
 /// An allocation ends so long after it was made or refreshed, whatever the client asks for (RFC 8656 §3.2).
 const LIFE: Duration = Duration::from_secs(600);

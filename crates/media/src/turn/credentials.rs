@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use md5::{Digest as _, Md5};
 use rand::Rng;
 
-use super::message::Key;
+use crate::stun::Key;
 
 /// What names and passwords are for.
 pub(super) const REALM: &str = "plenum";

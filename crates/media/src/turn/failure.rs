@@ -1,6 +1,6 @@
 //! Why requests fail.
 
-use super::message::{Class, Transaction, Writer, attribute};
+use crate::stun::{Class, Transaction, Writer, attribute};
 
 /// Why a request fails (RFC 8489 §14.8, RFC 8656 §19).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

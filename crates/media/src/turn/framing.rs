@@ -1,6 +1,6 @@
 //! Where messages end in a stream (RFC 8656 §12.5 and RFC 8489 §6.2.2).
 
-use super::message::{COOKIE, HEADER_LEN};
+use crate::stun::{COOKIE, HEADER_LEN};
 
 /// Longest message that is read, without padding: what fits into a packet of any network, and some more.
 pub const MESSAGE_LEN_MAX: usize = 4_096;

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::message::{Class, HEADER_LEN, Key, Message, Transaction, Writer, attribute, method};
 use super::{Credentials, MESSAGE_LEN_MAX, Peers, Reaction, Relay, Secret, Session, Transport, frame_len};
+use crate::stun::{Class, HEADER_LEN, Key, Message, Transaction, Writer, attribute, method};
 
 pub(super) const UNIX_S: u64 = 1_700_000_000;
 /// The port that every allocation gets.

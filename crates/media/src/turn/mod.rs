@@ -21,7 +21,6 @@ mod credentials;
 mod failure;
 mod framing;
 mod fuzz;
-mod message;
 mod nonce;
 mod peers;
 mod session;

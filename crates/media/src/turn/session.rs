@@ -9,8 +9,8 @@ use super::allocation::{Allocation, seconds};
 use super::credentials::{REALM, Secret, User};
 use super::failure::{Failure, error};
 use super::framing::{CHANNEL_HEADER_LEN, MESSAGE_LEN_MAX};
-use super::message::{Class, HEADER_LEN, Key, Message, Transaction, Writer, attribute, method, read_address};
 use super::nonce::Nonces;
+use crate::stun::{Class, HEADER_LEN, Key, Message, Transaction, Writer, attribute, method, read_address};
 
 /// Longest datagram of a peer that is passed on: with an IPv6 address around it is one message.
 const PAYLOAD_LEN_MAX: usize = MESSAGE_LEN_MAX - HEADER_LEN - 24 - 8;

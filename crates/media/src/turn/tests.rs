@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::fuzz::{Client, PORT, Said, transaction};
-use super::message::{Class, Message, Writer, attribute, method, read_address};
 use super::{NoRelay, Peers, Reaction, Transport};
+use crate::stun::{Class, Message, Writer, attribute, method, read_address};
 
 const MEDIA: &str = "10.0.0.5:7882";
 

@@ -18,7 +18,8 @@ use super::{
     keys::{check, text_of},
 };
 use crate::config::{
-    self, ConfigError, Fallbacks, LogFormat, Network, check_level, read_file, without_blanks,
+    self, ConfigError, Fallbacks, LogFormat, Network, check_level, check_stun_servers, read_file,
+    without_blanks,
 };
 
 /// The key and secret that everybody knows; LiveKit's test suites use them.
@@ -106,6 +107,8 @@ struct Rtc {
     udp_port: Value,
     tcp_port: u16,
     node_ip: Option<IpAddr>,
+    use_external_ip: bool,
+    stun_servers: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -195,7 +198,13 @@ impl Default for Written {
 impl Default for Rtc {
     fn default() -> Self {
         // LiveKit's port where one is enough, as with `--dev`.
-        Self { udp_port: 7882.into(), tcp_port: 7881, node_ip: None }
+        Self {
+            udp_port: 7882.into(),
+            tcp_port: 7881,
+            node_ip: None,
+            use_external_ip: false,
+            stun_servers: Vec::new(),
+        }
     }
 }
 
@@ -323,6 +332,7 @@ impl Written {
                 // A proxy may stand before HTTP, but not before media; only what everybody knows stays inside.
                 bind: if well_known { BindScope::Loopback } else { BindScope::AllInterfaces },
                 node_ip: self.rtc.node_ip,
+                stun_servers: stun_servers(&self.rtc)?,
                 webhooks: self.webhooks(&keys)?,
                 keys,
                 limits: Limits {
@@ -449,6 +459,20 @@ fn read_keys(file: &Path) -> Result<BTreeMap<String, Value>, ConfigError> {
 }
 
 /// A number; LiveKit takes a range too.
+/// Those that are asked. A server of somebody else is asked only if it is named.
+fn stun_servers(rtc: &Rtc) -> Result<Vec<String>, ConfigError> {
+    check_stun_servers("rtc.stun_servers", &rtc.stun_servers)?;
+    if !rtc.use_external_ip || rtc.node_ip.is_some() {
+        return Ok(Vec::new());
+    }
+    if rtc.stun_servers.is_empty() {
+        let hint =
+            "needs rtc.stun_servers, or rtc.node_ip in place of both: no server is asked that is not named";
+        return Err(ConfigError::key("rtc.use_external_ip", hint));
+    }
+    Ok(rtc.stun_servers.clone())
+}
+
 fn udp_port(value: &Value) -> Result<u16, ConfigError> {
     let hint = "must be one port: it carries all media";
     let text = text_of(value).ok_or_else(|| ConfigError::key("rtc.udp_port", hint))?;
@@ -557,6 +581,18 @@ mod tests {
         assert!(
             error(&format!("{KEYS}rtc: {{udp_port: 1-9}}"), &[], &[])
                 .contains("rtc.udp_port: must be one port")
+        );
+        assert!(
+            error(&format!("{KEYS}rtc: {{use_external_ip: true}}"), &[], &[])
+                .contains("rtc.use_external_ip: needs rtc.stun_servers")
+        );
+        assert!(
+            error(&format!("{KEYS}rtc: {{stun_servers: [stun.example.org]}}"), &[], &[])
+                .contains("rtc.stun_servers: stun.example.org must be host:port")
+        );
+        assert!(
+            error(&format!("{KEYS}node_selector: {{cpu_load_limit: 2}}"), &[], &[])
+                .contains("node_selector.cpu_load_limit: must be above 0")
         );
         assert!(error(&format!("{KEYS}rtc: {{tcp_port: many}}"), &[], &[]).contains("rtc.tcp_port"));
         assert!(error(&format!("{KEYS}bind_addresses: [here]"), &[], &[]).contains("bind_addresses[0]"));

@@ -76,11 +76,11 @@ pub(super) const KEYS: &[(&str, Holds, Use)] = &[
     ("rtc.port_range_start", Number, Instead(ONE_PORT)),
     ("rtc.port_range_end", Number, Instead(ONE_PORT)),
     ("rtc.use_stun_port_as_ice", Switch, Instead(ADDRESSES)),
-    ("rtc.use_external_ip", Switch, Instead(ADDRESSES)),
+    ("rtc.use_external_ip", Switch, Read),
     ("rtc.external_ip_only", Switch, Instead(ADDRESSES)),
     ("rtc.skip_external_ip_validation", Switch, Instead(ADDRESSES)),
     ("rtc.advertise_internal_ip", Switch, Instead(ADDRESSES)),
-    ("rtc.stun_servers", More, Instead(ADDRESSES)),
+    ("rtc.stun_servers", More, Read),
     ("rtc.interfaces.includes", More, Instead(ADDRESSES)),
     ("rtc.interfaces.excludes", More, Instead(ADDRESSES)),
     ("rtc.ips.includes", More, Instead(ADDRESSES)),
@@ -286,10 +286,7 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_comes_with_a_way_out() {
-        assert!(
-            refusal("rtc: {use_external_ip: true}")
-                .contains("rtc.use_external_ip: is not supported; set rtc.node_ip")
-        );
+        assert!(refusal("rtc: {use_mdns: true}").contains("rtc.use_mdns: is not supported; set rtc.node_ip"));
         assert!(refusal("redis: {address: 'redis:6379'}").contains("redis: is not supported"));
         assert!(refusal("turn: {ttl_seconds: 300}").contains("turn.ttl_seconds: is not supported"));
         assert!(refusal("rtc: {turn_servers: [{host: t}]}").contains("set turn.udp_port"));

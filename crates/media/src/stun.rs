@@ -1,22 +1,23 @@
-//! STUN messages (RFC 8489 §5, §14) with the methods and attributes of TURN (RFC 8656 §17, §18).
+//! STUN messages (RFC 8489 §5, §14) with the methods and attributes of TURN (RFC 8656 §17, §18), and what a machine asks a
+//! STUN server about itself.
 
 use std::net::{IpAddr, SocketAddr};
 
 use aws_lc_rs::{constant_time, hmac};
 
 /// First bytes of the transaction in every message of RFC 5389 and later.
-pub(super) const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
-pub(super) const HEADER_LEN: usize = 20;
+pub(crate) const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+pub(crate) const HEADER_LEN: usize = 20;
 /// An HMAC-SHA1.
 const INTEGRITY_LEN: usize = 20;
 
 /// Cookie and transaction id, as they stand in the header; addresses are mixed with them.
-pub(super) type Transaction = [u8; 16];
+pub(crate) type Transaction = [u8; 16];
 /// The key of long-term credentials: MD5 of `username:realm:password` (RFC 8489 §9.2.2).
-pub(super) type Key = [u8; 16];
+pub(crate) type Key = [u8; 16];
 
 /// What a message wants.
-pub(super) mod method {
+pub(crate) mod method {
     pub(crate) const BINDING: u16 = 0x001;
     pub(crate) const ALLOCATE: u16 = 0x003;
     pub(crate) const REFRESH: u16 = 0x004;
@@ -27,7 +28,7 @@ pub(super) mod method {
 }
 
 /// What an attribute holds.
-pub(super) mod attribute {
+pub(crate) mod attribute {
     pub(crate) const USERNAME: u16 = 0x0006;
     pub(crate) const MESSAGE_INTEGRITY: u16 = 0x0008;
     pub(crate) const ERROR_CODE: u16 = 0x0009;
@@ -49,7 +50,7 @@ pub(super) mod attribute {
 
 /// The kind of a message, beside its method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
+pub(crate) enum Class {
     Request,
     Indication,
     Success,
@@ -70,10 +71,10 @@ impl Class {
 
 /// A message whose attributes all lie within it.
 #[derive(Clone, Copy)]
-pub(super) struct Message<'a> {
-    pub(super) method: u16,
-    pub(super) class: Class,
-    pub(super) transaction: Transaction,
+pub(crate) struct Message<'a> {
+    pub(crate) method: u16,
+    pub(crate) class: Class,
+    pub(crate) transaction: Transaction,
     bytes: &'a [u8],
     /// Where MESSAGE-INTEGRITY begins, or the end: what comes later was signed by nobody, and is not read.
     signed: usize,
@@ -81,7 +82,7 @@ pub(super) struct Message<'a> {
 
 impl<'a> Message<'a> {
     /// Reads a message that is `bytes`, no less and no more.
-    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (header, mut rest) = bytes.split_first_chunk::<HEADER_LEN>()?;
         let [t1, t2, l1, l2, transaction @ ..] = *header;
         if t1 > 0x3f || usize::from(u16::from_be_bytes([l1, l2])) != rest.len() || transaction[..4] != COOKIE
@@ -112,7 +113,7 @@ impl<'a> Message<'a> {
     }
 
     /// What was signed, or, in a message that is not, everything.
-    pub(super) fn attributes(&self) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
+    pub(crate) fn attributes(&self) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
         let mut rest = self.bytes.get(HEADER_LEN..self.signed).unwrap_or_default();
         std::iter::from_fn(move || {
             let (attribute, value, tail) = split_attribute(rest)?;
@@ -122,17 +123,17 @@ impl<'a> Message<'a> {
     }
 
     /// The first one of that type.
-    pub(super) fn attribute(&self, wanted: u16) -> Option<&'a [u8]> {
+    pub(crate) fn attribute(&self, wanted: u16) -> Option<&'a [u8]> {
         self.attributes().find(|(attribute, _)| *attribute == wanted).map(|(_, value)| value)
     }
 
     /// The same, as text.
-    pub(super) fn text(&self, wanted: u16) -> Option<&'a str> {
+    pub(crate) fn text(&self, wanted: u16) -> Option<&'a str> {
         std::str::from_utf8(self.attribute(wanted)?).ok()
     }
 
     /// The first attribute that the sender wants understood and that is not. DONT-FRAGMENT is one: packets may be cut.
-    pub(super) fn unknown(&self) -> Option<u16> {
+    pub(crate) fn unknown(&self) -> Option<u16> {
         const KNOWN: [u16; 11] = [
             attribute::USERNAME,
             attribute::REALM,
@@ -151,12 +152,12 @@ impl<'a> Message<'a> {
     }
 
     /// Whether there is a signature.
-    pub(super) fn is_signed(&self) -> bool {
+    pub(crate) fn is_signed(&self) -> bool {
         self.signed < self.bytes.len()
     }
 
     /// Whether it was signed with that key.
-    pub(super) fn is_signed_with(&self, key: &Key) -> bool {
+    pub(crate) fn is_signed_with(&self, key: &Key) -> bool {
         let tag = self.bytes.get(self.signed + 4..self.signed + 4 + INTEGRITY_LEN);
         tag.is_some_and(|tag| {
             let right = integrity(&self.bytes[..self.signed], key);
@@ -192,7 +193,7 @@ fn fingerprint(bytes: &[u8], at: usize) -> [u8; 4] {
 }
 
 /// An address out of an attribute `XOR-…-ADDRESS`.
-pub(super) fn read_address(value: &[u8], transaction: &Transaction) -> Option<SocketAddr> {
+pub(crate) fn read_address(value: &[u8], transaction: &Transaction) -> Option<SocketAddr> {
     let (&[_, family, p1, p2], address) = value.split_first_chunk::<4>()?;
     let port = u16::from_be_bytes([p1, p2]) ^ u16::from_be_bytes([COOKIE[0], COOKIE[1]]);
     let ip = match family {
@@ -209,14 +210,14 @@ fn mixed<const N: usize>(mut address: [u8; N], transaction: &Transaction) -> [u8
 }
 
 /// Writes a message at the end of a buffer.
-pub(super) struct Writer<'a> {
+pub(crate) struct Writer<'a> {
     out: &'a mut Vec<u8>,
     start: usize,
     transaction: Transaction,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(out: &'a mut Vec<u8>, class: Class, method: u16, transaction: Transaction) -> Self {
+    pub(crate) fn new(out: &'a mut Vec<u8>, class: Class, method: u16, transaction: Transaction) -> Self {
         let start = out.len();
         let kind = class.bits() | (method & 0x000f) | ((method & 0x0070) << 1) | ((method & 0x0f80) << 2);
         out.extend_from_slice(&kind.to_be_bytes());
@@ -225,14 +226,14 @@ impl<'a> Writer<'a> {
         Self { out, start, transaction }
     }
 
-    pub(super) fn attribute(self, attribute: u16, value: &[u8]) -> Self {
+    pub(crate) fn attribute(self, attribute: u16, value: &[u8]) -> Self {
         self.out.extend_from_slice(&attribute.to_be_bytes());
         self.out.extend_from_slice(&(value.len() as u16).to_be_bytes());
         self.out.extend_from_slice(value);
         self.append(&[0; 3][..value.len().next_multiple_of(4) - value.len()])
     }
 
-    pub(super) fn address(self, attribute: u16, address: SocketAddr) -> Self {
+    pub(crate) fn address(self, attribute: u16, address: SocketAddr) -> Self {
         let port = (address.port() ^ u16::from_be_bytes([COOKIE[0], COOKIE[1]])).to_be_bytes();
         let transaction = self.transaction;
         match address.ip() {
@@ -248,17 +249,40 @@ impl<'a> Writer<'a> {
     }
 
     /// Attributes that are written already.
-    pub(super) fn append(self, attributes: &[u8]) -> Self {
+    pub(crate) fn append(self, attributes: &[u8]) -> Self {
         self.out.extend_from_slice(attributes);
         let len = self.out.len() - self.start - HEADER_LEN;
         self.out[self.start + 2..self.start + 4].copy_from_slice(&(len as u16).to_be_bytes());
         self
     }
 
-    pub(super) fn sign(self, key: &Key) {
+    pub(crate) fn sign(self, key: &Key) {
         let tag = integrity(&self.out[self.start..], key);
         self.attribute(attribute::MESSAGE_INTEGRITY, tag.as_ref());
     }
+}
+
+/// Asks a STUN server where a message seems to come from. `id`: random.
+pub fn binding_request(id: [u8; 12]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Writer::new(&mut bytes, Class::Request, method::BINDING, transaction(id)).append(&[]);
+    bytes
+}
+
+/// What the server has answered to the request of that id; `None` if this is something else.
+pub fn mapped_address(bytes: &[u8], id: [u8; 12]) -> Option<SocketAddr> {
+    let message = Message::parse(bytes)?;
+    let is_answer = (message.class, message.method) == (Class::Success, method::BINDING);
+    let value = message.attribute(attribute::XOR_MAPPED_ADDRESS)?;
+    let is_ours = message.transaction == transaction(id);
+    if is_answer && is_ours { read_address(value, &message.transaction) } else { None }
+}
+
+fn transaction(id: [u8; 12]) -> Transaction {
+    let mut transaction = [0; 16];
+    transaction[..4].copy_from_slice(&COOKIE);
+    transaction[4..].copy_from_slice(&id);
+    transaction
 }
 
 #[cfg(test)]
@@ -307,6 +331,21 @@ mod tests {
             .filter(|(kind, _)| *kind == attribute::XOR_PEER_ADDRESS)
             .map(|(_, value)| read_address(value, &transaction).expect("an address"));
         assert_eq!(read.collect::<Vec<_>>(), addresses);
+    }
+
+    #[test]
+    fn a_machine_learns_where_it_is_seen() {
+        let id = *b"abcdefghijkl";
+        let request = binding_request(id);
+        let message = Message::parse(&request).expect("well-formed");
+        assert_eq!((message.method, message.class), (method::BINDING, Class::Request));
+        let seen: SocketAddr = "203.0.113.9:7882".parse().expect("right");
+        let mut answer = Vec::new();
+        Writer::new(&mut answer, Class::Success, method::BINDING, message.transaction)
+            .address(attribute::XOR_MAPPED_ADDRESS, seen);
+        assert_eq!(mapped_address(&answer, id), Some(seen));
+        assert_eq!(mapped_address(&answer, *b"abcdefghijkx"), None, "of another request");
+        assert_eq!(mapped_address(&request, id), None, "not an answer");
     }
 
     #[test]
