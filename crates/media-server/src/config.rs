@@ -57,6 +57,9 @@ impl fmt::Debug for Webhook {
 pub struct Config {
     /// The one UDP port for all media; 0 for any free one.
     pub udp_port: u16,
+    /// UDP ports in a row, from that one on: 1, which the media threads share, or one for each thread, so that no datagram
+    /// comes to another thread than its own.
+    pub udp_ports: u16,
     /// The TCP port for clients without UDP; 0 for any free one.
     pub tcp_port: Option<u16>,
     /// Who can reach these ports.
@@ -142,6 +145,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             udp_port: 0,
+            udp_ports: 1,
             tcp_port: None,
             bind: BindScope::default(),
             node_ip: None,

@@ -68,8 +68,12 @@ impl Server {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             count => count,
         };
-        let sockets = socket::bind(config.bind, config.udp_port, count.min(MAX_SHARDS))
-            .map_err(|source| StartError::UdpPort { port: config.udp_port, source })?;
+        let ports = usize::from(config.udp_ports.max(1));
+        let sockets = match ports {
+            1 => socket::bind(config.bind, config.udp_port, count.min(MAX_SHARDS))
+                .map_err(|source| StartError::UdpPort { port: config.udp_port, source })?,
+            _ => socket::bind_row(config.bind, config.udp_port, count.min(MAX_SHARDS).min(ports))?,
+        };
         if !sockets.first().is_some_and(socket::has_large_buffers) {
             tracing::warn!(
                 "The kernel gives the media port small buffers: bursts may be lost. \
@@ -87,19 +91,23 @@ impl Server {
         };
         let tcp_port =
             listener.as_ref().map(TcpListener::local_addr).transpose()?.map(|address| address.port());
-        let local = Arc::new(LocalAddresses {
-            udp: candidates.iter().map(|ip| (*ip, udp.port()).into()).collect(),
-            tcp: tcp_port.iter().flat_map(|port| candidates.iter().map(|ip| (*ip, *port).into())).collect(),
-        });
-        let turn = turn::start(&config.turn, config.bind, &local.udp).await?;
+        let at = |port: u16| candidates.iter().map(move |ip| SocketAddr::from((*ip, port)));
+        let udp_ports: Vec<u16> = match ports {
+            1 => vec![udp.port()],
+            _ => sockets.iter().map(|own| Ok(own.local_addr()?.port())).collect::<std::io::Result<_>>()?,
+        };
+        let tcp: Vec<SocketAddr> = tcp_port.into_iter().flat_map(at).collect();
+        let all: Vec<SocketAddr> = udp_ports.iter().copied().flat_map(at).collect();
+        let turn = turn::start(&config.turn, config.bind, &all).await?;
         let certificate = Certificate::generate();
         let facts = Arc::new(ServerFacts {
             node_id,
             endpoint: LocalEndpoint {
                 fingerprint: certificate.fingerprint(),
-                udp: local.udp.clone(),
-                tcp: local.tcp.clone(),
+                udp: at(udp.port()).collect(),
+                tcp: tcp.clone(),
             },
+            udp_ports: udp_ports.clone(),
             keys,
             limits: config.limits.clone(),
             codecs: config.codecs.clone(),
@@ -111,7 +119,10 @@ impl Server {
             thread::start(sockets, &Node::new(&facts.node_id), config.load_ceiling, |id| ShardConfig {
                 id,
                 certificate: certificate.clone(),
-                local: local.clone(),
+                local: Arc::new(LocalAddresses {
+                    udp: at(udp_ports[usize::from(id.0) % udp_ports.len()]).collect(),
+                    tcp: tcp.clone(),
+                }),
             })?;
         let (rooms, rooms_over) = Rooms::new(facts, shards.clone(), health.clone(), webhooks);
         let tcp = match listener {
@@ -121,7 +132,7 @@ impl Server {
             }
             None => None,
         };
-        tracing::info!(udp.port = udp.port(), tcp.port = tcp_port, candidates = ?candidates, "Media server runs");
+        tracing::info!(udp.ports = ?udp_ports, tcp.port = tcp_port, candidates = ?candidates, "Media server runs");
         Ok(Self { rooms, rooms_over, webhooks_sent, shards, threads, health, udp, tcp, turn, candidates })
     }
 

@@ -7,7 +7,7 @@ use plenum_media::sending::{Path, PathProtocol, SendQueue};
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::BindScope;
+use crate::{BindScope, StartError};
 
 /// Bytes that one datagram may have; media packets are below 1500, GRO joins up to 64 of them.
 const BUFFER: usize = 65_536;
@@ -39,6 +39,19 @@ pub(crate) fn bind(scope: BindScope, port: u16, count: usize) -> io::Result<Vec<
     let port = probe.local_addr()?.port();
     drop(probe);
     (0..count).map(|_| open(port, true)).collect()
+}
+
+/// Opens a socket on each of `count` ports in a row.
+pub(crate) fn bind_row(
+    scope: BindScope,
+    first: u16,
+    count: usize,
+) -> Result<Vec<std::net::UdpSocket>, StartError> {
+    let mut sockets = Vec::with_capacity(count);
+    for port in (first..=u16::MAX).take(count) {
+        sockets.extend(bind(scope, port, 1).map_err(|source| StartError::UdpPort { port, source })?);
+    }
+    Ok(sockets)
 }
 
 fn one(address: SocketAddr, shared: bool) -> io::Result<std::net::UdpSocket> {

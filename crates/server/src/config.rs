@@ -3,6 +3,7 @@
 //! Every key is also `PLENUM_` and its path in capitals, sections joined by two underscores: `media.udp_port` is
 //! `PLENUM_MEDIA__UDP_PORT`. The value is read as YAML.
 
+mod ports;
 mod secrets;
 mod show;
 mod turn;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_yaml_ng::{Mapping, Value};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
+pub(crate) use ports::Ports;
 pub(crate) use secrets::Secrets;
 use show::is_hidden;
 pub(crate) use show::show;
@@ -90,8 +92,8 @@ pub(crate) struct ApiKey {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Media {
-    /// One UDP port for all media.
-    pub(crate) udp_port: u16,
+    /// The UDP port of all media, or one for each media thread.
+    pub(crate) udp_port: Ports,
     /// For clients whose network blocks UDP.
     pub(crate) tcp_port: u16,
     /// The address told to clients, when it is not one of this machine's.
@@ -223,7 +225,7 @@ impl Default for Config {
 impl Default for Media {
     fn default() -> Self {
         Self {
-            udp_port: 7882,
+            udp_port: Ports::one(7882),
             tcp_port: 7881,
             node_ip: None,
             stun_servers: Vec::new(),
@@ -338,11 +340,8 @@ impl Config {
         for (name, value) in &self.media.keys {
             secret(&format!("media.keys.{name}"), &Some(value.clone()))?;
         }
-        for (key, port) in [("media.udp_port", self.media.udp_port), ("media.tcp_port", self.media.tcp_port)]
-        {
-            if port == 0 {
-                return Err(ConfigError::key(key, "must be between 1 and 65535"));
-            }
+        if self.media.tcp_port == 0 {
+            return Err(ConfigError::key("media.tcp_port", "must be between 1 and 65535"));
         }
         check_stun_servers("media.stun_servers", &self.media.stun_servers)?;
         if !(self.media.load_ceiling > 0.0 && self.media.load_ceiling <= 1.0) {
@@ -351,11 +350,9 @@ impl Config {
         if self.media.tcp_port == self.listen.port() {
             return Err(ConfigError::key("media.tcp_port", "must differ from the port of listen"));
         }
-        let taken = [
-            ("listen", self.listen.port()),
-            ("media.udp_port", self.media.udp_port),
-            ("media.tcp_port", self.media.tcp_port),
-        ];
+        let media = self.media.udp_port.iter().map(|port| ("media.udp_port", port));
+        let others = [("listen", self.listen.port()), ("media.tcp_port", self.media.tcp_port)];
+        let taken: Vec<_> = media.chain(others).collect();
         self.media.turn.check("media.turn", &self.turn_fallbacks(), &taken)?;
         if !(1..=5).contains(&self.nats.replicas) {
             return Err(ConfigError::key("nats.replicas", "must be between 1 and 5"));
@@ -588,7 +585,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.listen.port(), 2);
-        assert_eq!(config.media.udp_port, 2000);
+        assert_eq!(config.media.udp_port, Ports::one(2000));
         assert_eq!(config.media.keys["one"], "0123456789abcdef0123456789abcdef");
         assert_eq!(config.shutdown_grace, Duration::from_secs(60));
     }
@@ -600,9 +597,17 @@ mod tests {
         assert!(error("media: {udp: 1}", &[]).contains("media.udp"), "{}", error("media: {udp: 1}", &[]));
         assert!(error("", &[("PLENUM_MEDIA__UDP", "1")]).contains("media.udp"));
         assert!(
-            error("media: {udp_port: many}", &[]).starts_with("configuration: media.udp_port: invalid type")
+            error("media: {udp_port: many}", &[])
+                .starts_with("configuration: media.udp_port: must be a port")
         );
-        assert!(error("media: {udp_port: 0}", &[]).contains("media.udp_port: must be between 1 and 65535"));
+        assert!(
+            error("media: {udp_port: 0}", &[]).contains("media.udp_port: must be a port between 1 and 65535")
+        );
+        assert!(error("media: {tcp_port: 0}", &[]).contains("media.tcp_port: must be between 1 and 65535"));
+        assert!(
+            error("media: {udp_port: 3470-3480, turn: {udp_port: 3478}}", &[])
+                .contains("media.turn.udp_port: must differ from the port of media.udp_port")
+        );
         assert!(
             error("media: {stun_servers: [stun.example.org]}", &[])
                 .contains("media.stun_servers: stun.example.org must be host:port")
@@ -659,7 +664,7 @@ mod tests {
         let config =
             load("media:\n  # udp_port: 1\nlisten:\nlog: {level: }", &[("PLENUM_MEDIA__TCP_PORT", "99")]);
         let config = config.unwrap();
-        assert_eq!((config.media.udp_port, config.media.tcp_port), (7882, 99));
+        assert_eq!((config.media.udp_port, config.media.tcp_port), (Ports::one(7882), 99));
         assert_eq!(config.log.level, "info");
     }
 

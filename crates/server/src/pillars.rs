@@ -129,7 +129,8 @@ impl Media {
         let bind =
             if config.listen.ip().is_loopback() { BindScope::Loopback } else { BindScope::AllInterfaces };
         let server = media_server::Server::start(media_server::Config {
-            udp_port: config.media.udp_port,
+            udp_port: config.media.udp_port.first,
+            udp_ports: config.media.udp_port.count(),
             tcp_port: Some(config.media.tcp_port),
             bind,
             node_ip: config.media.node_ip,

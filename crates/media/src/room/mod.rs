@@ -24,6 +24,7 @@ mod simulate;
 mod subscribe;
 mod track;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,6 +64,8 @@ pub struct ServerFacts {
     pub node_id: String,
     /// Our addresses and certificate.
     pub endpoint: LocalEndpoint,
+    /// The UDP port of each media thread, where each has its own; else the one that they share.
+    pub udp_ports: Vec<u16>,
     /// Keys that refreshed tokens are signed with.
     pub keys: ApiKeys,
     /// Bounds.
@@ -82,6 +85,7 @@ impl ServerFacts {
     pub fn new(node_id: impl Into<String>, endpoint: LocalEndpoint, keys: ApiKeys) -> Self {
         Self {
             node_id: node_id.into(),
+            udp_ports: Vec::new(),
             endpoint,
             keys,
             limits: Limits::default(),
@@ -90,6 +94,18 @@ impl ServerFacts {
             region: String::new(),
             turn: None,
         }
+    }
+}
+
+impl ServerFacts {
+    /// What clients of that media thread are told of us.
+    fn endpoint_of(&self, shard: ShardId) -> Cow<'_, LocalEndpoint> {
+        let port = self.udp_ports.get(usize::from(shard.0) % self.udp_ports.len().max(1)).copied();
+        let own = port.filter(|port| self.endpoint.udp.first().is_some_and(|first| first.port() != *port));
+        let Some(port) = own else { return Cow::Borrowed(&self.endpoint) };
+        let mut endpoint = self.endpoint.clone();
+        endpoint.udp.iter_mut().for_each(|address| address.set_port(port));
+        Cow::Owned(endpoint)
     }
 }
 

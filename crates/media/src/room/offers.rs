@@ -94,7 +94,7 @@ impl Room {
             &session,
             &AnswerPlan {
                 credentials: &side.credentials,
-                endpoint: &participant.endpoint(&self.facts.endpoint),
+                endpoint: &participant.endpoint(&self.facts),
                 session_id: side.session_id,
                 playout_delay: self.playout_delay.is_some(),
                 media: &plans,

@@ -8,6 +8,7 @@ use livekit_protocol as proto;
 use proto::participant_info::{Kind, State};
 use proto::{ParticipantInfo, ParticipantPermission};
 
+use super::ServerFacts;
 use super::data_tracks::{DataHandles, DataTrack};
 use super::simulate::Simulated;
 use super::track::{Pending, Rendition, Track};
@@ -394,11 +395,12 @@ impl Participant {
     }
 
     /// Where it may reach us.
-    pub(super) fn endpoint<'a>(&self, all: &'a LocalEndpoint) -> Cow<'a, LocalEndpoint> {
-        if self.way == Way::Tcp && !all.tcp.is_empty() {
-            Cow::Owned(LocalEndpoint { udp: Vec::new(), ..all.clone() })
+    pub(super) fn endpoint<'a>(&self, facts: &'a ServerFacts) -> Cow<'a, LocalEndpoint> {
+        let own = facts.endpoint_of(self.peer.shard);
+        if self.way == Way::Tcp && !own.tcp.is_empty() {
+            Cow::Owned(LocalEndpoint { udp: Vec::new(), ..own.into_owned() })
         } else {
-            Cow::Borrowed(all)
+            own
         }
     }
 

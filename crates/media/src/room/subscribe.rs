@@ -179,7 +179,7 @@ impl Room {
             side.outstanding = Some(Outstanding { id, answer_by: Some(moment.now + ANSWER_TIMEOUT) });
             side.lines.iter_mut().filter_map(|line| line.carrying.as_mut()).for_each(|c| c.offered = true);
             let mid_to_track_id = participant.tracks_of_lines();
-            let endpoint = participant.endpoint(&self.facts.endpoint);
+            let endpoint = participant.endpoint(&self.facts);
             let side = &participant.subscriber;
             let lines: Vec<DownLine> = side.lines.iter().map(|line| line.sdp.clone()).collect();
             let sdp = write_offer(&side.credentials, &endpoint, side.session_id, side.version, &lines);

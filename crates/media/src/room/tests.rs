@@ -1,6 +1,7 @@
 //! Rooms in virtual time, with clients that only speak signalling.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use proto::participant_info::State;
 use rand::SeedableRng;
@@ -875,6 +876,23 @@ fn a_browser_that_takes_no_line_twice_comes_again_before_it_has_too_many() {
         }
     }
     panic!("its lines only become more");
+}
+
+#[test]
+fn clients_are_told_the_port_of_their_own_thread() {
+    let endpoint = LocalEndpoint {
+        fingerprint: "AB:CD".into(),
+        udp: vec![([192, 0, 2, 1], 7882).into(), ([192, 0, 2, 2], 7882).into()],
+        tcp: Vec::new(),
+    };
+    let keys = ApiKeys::new(BTreeMap::new());
+    let facts = ServerFacts::new("ND_test", endpoint, keys);
+    let ports = |facts: &ServerFacts, shard| {
+        facts.endpoint_of(ShardId(shard)).udp.iter().map(SocketAddr::port).collect::<Vec<_>>()
+    };
+    assert_eq!(ports(&facts, 1), [7882, 7882], "one for all");
+    let facts = ServerFacts { udp_ports: vec![7882, 7883], ..facts };
+    assert_eq!((ports(&facts, 0), ports(&facts, 1)), (vec![7882, 7882], vec![7883, 7883]));
 }
 
 mod backup;

@@ -18,7 +18,7 @@ use super::{
     keys::{check, text_of},
 };
 use crate::config::{
-    self, ConfigError, Fallbacks, LogFormat, Network, check_level, check_stun_servers, read_file,
+    self, ConfigError, Fallbacks, LogFormat, Network, Ports, check_level, check_stun_servers, read_file,
     without_blanks,
 };
 
@@ -104,7 +104,7 @@ struct Prometheus {
 #[derive(Deserialize)]
 #[serde(default)]
 struct Rtc {
-    udp_port: Value,
+    udp_port: Ports,
     tcp_port: u16,
     node_ip: Option<IpAddr>,
     use_external_ip: bool,
@@ -199,7 +199,7 @@ impl Default for Rtc {
     fn default() -> Self {
         // LiveKit's port where one is enough, as with `--dev`.
         Self {
-            udp_port: 7882.into(),
+            udp_port: Ports::one(7882),
             tcp_port: 7881,
             node_ip: None,
             use_external_ip: false,
@@ -327,7 +327,8 @@ impl Written {
             log_format: if self.logging.json { LogFormat::Json } else { LogFormat::Text },
             warnings,
             media: media_server::Config {
-                udp_port: udp_port(&self.rtc.udp_port)?,
+                udp_port: self.rtc.udp_port.first,
+                udp_ports: self.rtc.udp_port.count(),
                 tcp_port: (self.rtc.tcp_port != 0).then_some(self.rtc.tcp_port),
                 // A proxy may stand before HTTP, but not before media; only what everybody knows stays inside.
                 bind: if well_known { BindScope::Loopback } else { BindScope::AllInterfaces },
@@ -367,7 +368,7 @@ impl Written {
                     },
                 },
                 codecs: codecs(self.room.enabled_codecs.as_deref())?,
-                turn: self.turn(udp_port(&self.rtc.udp_port)?)?,
+                turn: self.turn()?,
                 region: self.region,
                 ..media_server::Config::default()
             },
@@ -391,7 +392,7 @@ impl Written {
     }
 
     /// livekit-server reaches every public peer; here all peers but our own media are the operator's to allow.
-    fn turn(&self, media_port: u16) -> Result<media_server::Turn, ConfigError> {
+    fn turn(&self) -> Result<media_server::Turn, ConfigError> {
         let written = &self.turn;
         if !written.enabled {
             return Ok(media_server::Turn::default());
@@ -410,7 +411,8 @@ impl Written {
         if turn.udp_port.is_none() && turn.tls_port.is_none() {
             return Err(ConfigError::key("turn", "is enabled: set udp_port, or tls_port and domain"));
         }
-        let taken = [("port", self.port), ("rtc.udp_port", media_port), ("rtc.tcp_port", self.rtc.tcp_port)];
+        let media = self.rtc.udp_port.iter().map(|port| ("rtc.udp_port", port));
+        let taken: Vec<_> = media.chain([("port", self.port), ("rtc.tcp_port", self.rtc.tcp_port)]).collect();
         let none = Fallbacks::default();
         turn.check("turn", &none, &taken)?;
         turn.used("turn", &none)
@@ -471,15 +473,6 @@ fn stun_servers(rtc: &Rtc) -> Result<Vec<String>, ConfigError> {
         return Err(ConfigError::key("rtc.use_external_ip", hint));
     }
     Ok(rtc.stun_servers.clone())
-}
-
-fn udp_port(value: &Value) -> Result<u16, ConfigError> {
-    let hint = "must be one port: it carries all media";
-    let text = text_of(value).ok_or_else(|| ConfigError::key("rtc.udp_port", hint))?;
-    match text.parse() {
-        Ok(0) | Err(_) => Err(ConfigError::key("rtc.udp_port", hint)),
-        Ok(port) => Ok(port),
-    }
 }
 
 /// In the order of preference.
@@ -579,8 +572,8 @@ mod tests {
         assert!(error("", &[], &[]).contains("keys: no API key is set"));
         assert!(error(KEYS, &[("REDIS_HOST", "redis:6379")], &[]).contains("redis: is not supported"));
         assert!(
-            error(&format!("{KEYS}rtc: {{udp_port: 1-9}}"), &[], &[])
-                .contains("rtc.udp_port: must be one port")
+            error(&format!("{KEYS}rtc: {{udp_port: 9-1}}"), &[], &[])
+                .contains("rtc.udp_port: must be a port between 1 and 65535, or a range")
         );
         assert!(
             error(&format!("{KEYS}rtc: {{use_external_ip: true}}"), &[], &[])

@@ -37,7 +37,8 @@ use Use::{Instead, Moot, Only, Read};
 const ONE_PROCESS: &str =
     "rooms are kept in this process; for several machines run livekit-server, which needs Redis";
 const ADDRESSES: &str = "set rtc.node_ip to the address that clients reach";
-const ONE_PORT: &str = "one port carries all media: set rtc.udp_port";
+const ONE_PORT: &str =
+    "set rtc.udp_port, to one port for all media or to one for each processor, such as 7882-7885";
 const OWN_TURN: &str = "clients are told of this server's own relay only: set turn.udp_port or turn.tls_port";
 const OWN_WAY: &str = "Plenum adapts by itself: leave it out";
 const NO_TRACING: &str = "use prometheus.port and the log";
