@@ -12,6 +12,7 @@ use rand::RngExt as _;
 use str0m::media::{Direction, MediaKind};
 use str0m::rtp::RawPacket;
 
+use crate::camera::Camera;
 use crate::connection::{Changes, Connection, Happening, Options, Received};
 use crate::counter::{Reception, Tally};
 use crate::join::{Signalling, join_query};
@@ -92,6 +93,14 @@ pub enum Event {
     Left(proto::DisconnectReason),
 }
 
+/// What [`Client::send_user_data`] sends; `None` of packets of another kind.
+pub fn user_payload(packet: &proto::DataPacket) -> Option<&[u8]> {
+    match &packet.value {
+        Some(proto::data_packet::Value::User(user)) => Some(&user.payload),
+        _ => None,
+    }
+}
+
 /// Why a client cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
@@ -112,6 +121,17 @@ pub struct Datagram {
     pub remote: SocketAddr,
     /// Its bytes.
     pub bytes: Vec<u8>,
+}
+
+/// A datagram that came.
+#[derive(Debug, Clone, Copy)]
+pub struct Incoming<'a> {
+    /// From whom.
+    pub remote: SocketAddr,
+    /// When it reached this machine: now, or before.
+    pub received: Instant,
+    /// Its bytes.
+    pub bytes: &'a [u8],
 }
 
 /// Somebody in a room.
@@ -278,6 +298,22 @@ impl Client {
         Ok(true)
     }
 
+    /// Publishes a camera.
+    pub fn publish_camera(&mut self, now: Instant, camera: &Camera) -> TrackId {
+        self.publish(now, camera.request(proto::TrackSource::Camera), camera.rids())
+    }
+
+    /// Sends a message to everybody. `false` if the channel is not open, or full.
+    pub fn send_user_data(
+        &mut self,
+        now: Instant,
+        reliable: bool,
+        payload: Vec<u8>,
+    ) -> Result<bool, ClientError> {
+        let value = proto::data_packet::Value::User(proto::UserPacket { payload, ..Default::default() });
+        self.send_data(now, reliable, &proto::DataPacket { value: Some(value), ..Default::default() })
+    }
+
     /// Sends a data packet. `false` if its channel is not open, or full.
     pub fn send_data(
         &mut self,
@@ -333,7 +369,7 @@ impl Client {
     /// A signal message came.
     pub fn handle_signal(&mut self, now: Instant, message: Response) -> Result<(), ClientError> {
         match message {
-            Response::Join(join) => self.join(now, *Box::new(join)),
+            Response::Join(join) => self.join(now, join),
             Response::Offer(offer) => {
                 let sdp = self.subscriber.answer(&offer.sdp, &offer.mid_to_track_id)?;
                 self.signals.push_back(Request::Answer(proto::SessionDescription {
@@ -460,17 +496,18 @@ impl Client {
         &mut self,
         now: Instant,
         side: Side,
-        remote: SocketAddr,
-        datagram: &[u8],
+        incoming: &Incoming<'_>,
     ) -> Result<(), ClientError> {
-        let is_media = matches!(datagram, [128..=191, kind, ..] if !(192..=223).contains(kind));
-        if self.settings.reception != Reception::Whole && is_media {
-            self.connection_mut(side).handle(now, remote, datagram)?;
-            self.remotes[side as usize] = Some(remote);
+        let is_media = matches!(incoming.bytes, [128..=191, kind, ..] if !(192..=223).contains(kind));
+        let is_counted = self.settings.reception != Reception::Whole && is_media;
+        // str0m's time must not go back.
+        let at = if is_counted { incoming.received } else { now };
+        self.remotes[side as usize] = Some(incoming.remote);
+        self.connection_mut(side).handle(at, incoming.remote, incoming.bytes)?;
+        if is_counted {
             self.collect(side);
             return Ok(());
         }
-        self.connection_mut(side).handle(now, remote, datagram)?;
         self.settle(now, side)
     }
 

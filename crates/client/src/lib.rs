@@ -23,10 +23,10 @@ mod stamp;
 mod track;
 
 pub use camera::{Camera, LayerShape};
-pub use client::{Client, ClientError, Datagram, Event, Settings, Side};
+pub use client::{Client, ClientError, Datagram, Event, Incoming, Settings, Side, user_payload};
 pub use connection::Received;
 pub use counter::{Reception, StreamTally, Tally, fuzz};
-pub use join::{Signalling, join_query, join_request};
+pub use join::{Signalling, access_token, decode, encode, join_query, join_request};
 pub use microphone::Microphone;
-pub use stamp::{Picture, Sound};
+pub use stamp::{Picture, Sound, data_payload, data_sent};
 pub use track::{Dependency, Packet, TrackId};
