@@ -18,6 +18,9 @@ use crate::counter::{Reception, Tally};
 use crate::join::{Signalling, join_query};
 use crate::track::{Packet, Stage, Track, TrackId};
 
+/// Lines of each kind in the first offer of a client with one connection.
+const FIRST_LINES: u32 = 3;
+
 /// One of a client's connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
@@ -147,6 +150,10 @@ pub struct Client {
     own_sid: String,
     tracks: Vec<Track>,
     wanted: Wanted,
+    /// The first offer was made.
+    has_channels: bool,
+    /// Number of the last offer.
+    offers: u32,
     start: Instant,
     ping: Option<(Duration, Instant)>,
     signals: VecDeque<Request>,
@@ -160,7 +167,6 @@ struct Wanted {
     audio_lines: u32,
     video_lines: u32,
     restart: bool,
-    has_channels: bool,
 }
 
 impl Client {
@@ -180,6 +186,8 @@ impl Client {
             own_sid: String::new(),
             tracks: Vec::new(),
             wanted: Wanted::default(),
+            has_channels: false,
+            offers: 0,
             start: now,
             ping: None,
             signals: VecDeque::new(),
@@ -257,9 +265,6 @@ impl Client {
     pub fn publish(&mut self, now: Instant, request: proto::AddTrackRequest, rids: &[&str]) -> TrackId {
         let id = TrackId(self.tracks.len());
         let request = proto::AddTrackRequest { cid: format!("track-{}", id.0 + 1), ..request };
-        if self.joined {
-            self.signals.push_back(Request::AddTrack(request.clone()));
-        }
         self.tracks.push(Track {
             request,
             rids: rids.iter().map(|rid| (*rid).into()).collect(),
@@ -426,8 +431,12 @@ impl Client {
         self.meet(join.other_participants);
         let interval = u64::try_from(join.ping_interval).ok().filter(|seconds| *seconds > 0);
         self.ping = interval.map(Duration::from_secs).map(|interval| (interval, now + interval));
-        let requests = self.tracks.iter().map(|track| Request::AddTrack(track.request.clone()));
-        self.signals.extend(requests);
+        if self.settings.signalling == Signalling::OneConnection {
+            // Lines for whoever is there, as the SDKs begin.
+            self.wanted.audio_lines += FIRST_LINES;
+            self.wanted.video_lines += FIRST_LINES;
+            self.wanted.offer = true;
+        }
         self.negotiate(now);
     }
 
@@ -450,18 +459,21 @@ impl Client {
         if !self.joined || self.publisher.has_offered() || !self.wanted.offer {
             return;
         }
+        let is_first = !std::mem::replace(&mut self.has_channels, true);
         let wanted = std::mem::take(&mut self.wanted);
-        self.wanted.has_channels = true;
-        let tracks = &mut self.tracks;
+        // The SDKs publish when they are connected, which the first offer is for where it is for both directions.
+        let later = is_first && self.settings.signalling == Signalling::OneConnection;
+        let (tracks, signals) = (&mut self.tracks, &mut self.signals);
         let offer = self.publisher.offer(|changes: &mut Changes<'_>| {
-            if !wanted.has_channels {
+            if is_first {
                 changes.add_channels();
             }
             changes.add_lines(MediaKind::Audio, wanted.audio_lines);
             changes.add_lines(MediaKind::Video, wanted.video_lines);
-            for track in tracks {
+            for track in tracks.iter_mut().filter(|_| !later) {
                 match track.stage {
                     Stage::New => {
+                        signals.push_back(Request::AddTrack(track.request.clone()));
                         let (stream, cid) = (Some("stream".to_owned()), Some(track.request.cid.clone()));
                         let simulcast = track.simulcast();
                         let mid =
@@ -479,11 +491,13 @@ impl Client {
                 changes.api.ice_restart(true);
             }
         });
+        self.wanted.offer = later && !self.tracks.is_empty();
         if let Some(sdp) = offer {
+            self.offers += 1;
             self.signals.push_back(Request::Offer(proto::SessionDescription {
                 r#type: "offer".into(),
                 sdp,
-                id: 1,
+                id: self.offers,
                 ..Default::default()
             }));
         }

@@ -11,7 +11,7 @@ use str0m::bwe::BweKind;
 use str0m::change::{SdpAnswer, SdpApi, SdpOffer, SdpPendingOffer};
 use str0m::channel::{ChannelConfig, ChannelId, Reliability};
 use str0m::format::{Codec as RtcCodec, FormatParams};
-use str0m::media::{Frequency, KeyframeRequestKind, MediaKind, Mid, Rid};
+use str0m::media::{Direction, Frequency, KeyframeRequestKind, MediaKind, Mid, Rid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, RawPacket};
 use str0m::{Candidate, Event as RtcEvent, Input, Output, Rtc, RtcConfig, RtcError};
@@ -62,8 +62,9 @@ pub(crate) struct Connection {
     pending: Option<SdpPendingOffer>,
     /// Candidates that came before a description.
     candidates: Option<Vec<Candidate>>,
-    /// Lines that wait for what the server sends.
+    /// Lines for what the server sends, and those of them on which it does.
     spare: Vec<Mid>,
+    busy: Vec<Mid>,
     /// Who begins the handshake, as the descriptions say.
     is_dtls_client: bool,
     /// By SSRC: what the server calls the track.
@@ -132,6 +133,7 @@ impl Connection {
             pending: None,
             candidates: Some(Vec::new()),
             spare: Vec::new(),
+            busy: Vec::new(),
             is_dtls_client: false,
             tracks: HashMap::new(),
             out: VecDeque::new(),
@@ -154,17 +156,15 @@ impl Connection {
 
     /// Makes an offer of what `change` asks for; `None` if it asks for nothing.
     pub(crate) fn offer(&mut self, change: impl FnOnce(&mut Changes<'_>)) -> Option<String> {
-        let idle: Vec<Mid> = self
-            .spare
-            .iter()
-            .copied()
-            .filter(|mid| self.rtc.media(*mid).is_some_and(|media| !media.direction().is_receiving()))
-            .collect();
+        let busy = &self.busy;
+        let idle: Vec<Mid> = self.spare.iter().copied().filter(|mid| !busy.contains(mid)).collect();
         let mut changes = Changes { api: self.rtc.sdp_api(), spare: &mut self.spare };
         change(&mut changes);
-        // str0m takes an unused line out of use; clients of LiveKit keep it open for the next track.
+        // str0m takes a line out of use that the server has no use for yet, and makes no offer where nothing changes. Clients
+        // of LiveKit keep such lines open for the next track, and offer again whenever they are asked.
         for mid in idle {
-            changes.api.set_direction(mid, str0m::media::Direction::RecvOnly);
+            changes.api.set_direction(mid, Direction::Inactive);
+            changes.api.set_direction(mid, Direction::RecvOnly);
         }
         let (offer, pending) = changes.api.apply()?;
         self.pending = Some(pending);
@@ -205,10 +205,13 @@ impl Connection {
         }
         let session = sdp::parse(sdp).map_err(|_| ClientError::Sdp)?;
         self.tracks.clear();
+        self.busy.clear();
         for media in &session.media {
             let sends = media.direction.sends() && media.kind != MediaType::Application;
             let track = tracks.get(&media.mid).or(media.track_id.as_ref());
+            // livekit-server calls lines `sendonly` on which it has nothing to send.
             if let Some(track) = track.filter(|_| sends) {
+                self.busy.push(media.mid.as_str().into());
                 self.tracks.extend(media.ssrcs.iter().map(|ssrc| (*ssrc, track.clone())));
             }
         }
@@ -371,7 +374,7 @@ impl Changes<'_> {
         const MAX_LINES: usize = 1_000;
         for _ in 0..count {
             if self.spare.len() < MAX_LINES {
-                let mid = self.api.add_media(kind, str0m::media::Direction::RecvOnly, None, None, None);
+                let mid = self.api.add_media(kind, Direction::RecvOnly, None, None, None);
                 self.spare.push(mid);
             }
         }
