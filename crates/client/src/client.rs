@@ -219,6 +219,11 @@ impl Client {
         down.is_connected() && down.channels.len() >= 2
     }
 
+    /// How media that come are encrypted, once the connection stands: `AEAD_AES_256_GCM`, …
+    pub fn srtp_profile(&self) -> Option<&'static str> {
+        self.connection(self.down()).srtp_profile
+    }
+
     /// Open data channels of a connection.
     pub fn channels(&self, side: Side) -> usize {
         self.connection(side).channels.len()

@@ -56,6 +56,7 @@ pub(crate) struct Connection {
     local: SocketAddr,
     keys: KeySlot,
     counter: Option<Counter>,
+    pub(crate) srtp_profile: Option<&'static str>,
     pub(crate) deadline: Instant,
     pub(crate) channels: HashMap<ChannelId, String>,
     /// The offer that is out.
@@ -128,6 +129,7 @@ impl Connection {
             local,
             keys,
             counter,
+            srtp_profile: None,
             deadline: now,
             channels: HashMap::new(),
             pending: None,
@@ -311,9 +313,11 @@ impl Connection {
     fn event(&mut self, now: Instant, event: RtcEvent) {
         let happened = match event {
             RtcEvent::Connected => {
-                let keys = self.keys.take().map(|keys| keys.contexts(self.is_dtls_client));
-                if let (Some(counter), Some(keys)) = (&mut self.counter, keys) {
-                    counter.set_keys(keys);
+                if let Some(keys) = self.keys.take() {
+                    self.srtp_profile = Some(keys.profile());
+                    if let Some(counter) = &mut self.counter {
+                        counter.set_keys(keys.contexts(self.is_dtls_client));
+                    }
                 }
                 Happening::Connected
             }

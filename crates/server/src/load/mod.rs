@@ -134,6 +134,7 @@ async fn load(options: &Options) -> Result<Report> {
         damaged: 0,
         data: 0,
         delays_us: DelaySpreads::default(),
+        srtp_profiles: BTreeMap::new(),
         lost: BTreeMap::new(),
         generator: Generator {
             cores: own.cpu.as_secs_f64() / measured.as_secs_f64().max(f64::EPSILON),

@@ -104,6 +104,7 @@ pub(super) struct Outcome {
     pub(super) data: u64,
     pub(super) sent: u64,
     pub(super) delays: Delays,
+    pub(super) srtp_profile: Option<&'static str>,
     /// How long after its time the latest packet was sent.
     pub(super) late: Duration,
 }
@@ -352,6 +353,7 @@ impl Participant {
     fn count(&mut self) {
         let tally = self.client.tally();
         let outcome = &mut self.outcome;
+        outcome.srtp_profile = self.client.srtp_profile();
         outcome.tracks = tally.streams.len();
         let first = tally.streams.values().filter_map(|stream| stream.first_picture).min();
         outcome.first_picture = first.map(|at| at.saturating_duration_since(self.start));

@@ -33,6 +33,8 @@ pub(super) struct Report {
     pub(super) damaged: u64,
     pub(super) data: u64,
     pub(super) delays_us: DelaySpreads,
+    /// How media were encrypted, for how many.
+    pub(super) srtp_profiles: BTreeMap<&'static str, usize>,
     /// People who were lost after they had come, by reason.
     pub(super) lost: BTreeMap<String, usize>,
     /// How much of a core this program needed, and how late its latest packet was: what is late here says nothing of the
@@ -129,6 +131,9 @@ impl Report {
                     None => self.without_picture += 1,
                 }
             }
+            if let Some(profile) = outcome.srtp_profile {
+                *self.srtp_profiles.entry(profile).or_default() += 1;
+            }
             self.tracks += outcome.tracks;
             self.tracks_expected += outcome.tracks_expected;
             self.sent += outcome.sent;
@@ -198,6 +203,9 @@ impl fmt::Display for Report {
             self.missing,
             self.repeated
         )?;
+        for (profile, count) in &self.srtp_profiles {
+            writeln!(f, "encryption        {profile} for {count}")?;
+        }
         writeln!(f, "decrypted         {} packets, {} damaged", self.opened, self.damaged)?;
         if self.data > 0 {
             writeln!(f, "data              {:.0} packets/s", rate(self.data))?;
