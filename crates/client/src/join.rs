@@ -51,7 +51,7 @@ pub fn join_request(settings: &proto::ConnectionSettings) -> String {
             protocol: PROTOCOL,
             ..Default::default()
         }),
-        connection_settings: Some(settings.clone()),
+        connection_settings: Some(*settings),
         ..Default::default()
     };
     let wrapped = proto::WrappedJoinRequest { join_request: request.encode_to_vec(), ..Default::default() };
@@ -132,7 +132,7 @@ mod tests {
     fn messages_are_read_by_servers_and_read_from_them() {
         let frame = encode(Request::Ping(7));
         let read = plenum_media::signalling::decode(Incoming::Binary(&frame));
-        assert!(matches!(read, Ok(Some(Request::Ping(7)))), "{read:?}");
+        assert!(matches!(read, Ok((Some(Request::Ping(7)), _))), "{read:?}");
         let pong = proto::SignalResponse { message: Some(Response::Pong(8)) };
         assert_eq!(decode(&pong.encode_to_vec()), Some(Response::Pong(8)));
         assert_eq!(decode(&[0xff; 3]), None);

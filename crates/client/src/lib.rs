@@ -17,6 +17,7 @@ mod client;
 mod connection;
 mod counter;
 mod feedback;
+mod header;
 mod join;
 mod microphone;
 mod stamp;

@@ -1,141 +1,24 @@
 //! The participant.
 
+mod event;
+mod signals;
+
+pub use event::{ClientError, Datagram, Event, Incoming, Settings, Side, user_payload};
+
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use livekit_protocol as proto;
 use proto::signal_request::Message as Request;
-use proto::signal_response::Message as Response;
 use rand::Rng;
 use rand::RngExt as _;
-use str0m::media::{Direction, MediaKind};
-use str0m::rtp::RawPacket;
 
 use crate::camera::Camera;
-use crate::connection::{Changes, Connection, Happening, Options, Received};
-use crate::counter::{Reception, Tally};
+use crate::connection::{Connection, Happening, Options};
+use crate::counter::{Counter, Reception, Tally};
 use crate::join::{Signalling, join_query};
 use crate::track::{Packet, Stage, Track, TrackId};
-
-/// Lines of each kind in the first offer of a client with one connection.
-const FIRST_LINES: u32 = 3;
-
-/// One of a client's connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// The client offers: what it publishes, and with [`Signalling::OneConnection`] what it receives.
-    Publisher,
-    /// The server offers: what the client receives.
-    Subscriber,
-}
-
-/// How somebody takes part.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// One connection or two.
-    pub signalling: Signalling,
-    /// What becomes of what is received.
-    pub reception: Reception,
-    /// What the server is told with the first request.
-    pub connection: proto::ConnectionSettings,
-    /// The client's own addresses: of the publisher's connection, and of the subscriber's. Each connection has its own.
-    pub addresses: [SocketAddr; 2],
-    /// Begins congestion control of what is published at this many bits per second; without it everything leaves at once.
-    pub estimate: Option<u64>,
-    /// Gives every packet of both directions as [`Event::Raw`] too. Costs a copy of each.
-    pub raw: bool,
-}
-
-impl Settings {
-    /// Two connections, everything subscribed, everything taken whole.
-    pub fn new(addresses: [SocketAddr; 2]) -> Self {
-        Self {
-            signalling: Signalling::TwoConnections,
-            reception: Reception::Whole,
-            connection: proto::ConnectionSettings { auto_subscribe: true, ..Default::default() },
-            addresses,
-            estimate: None,
-            raw: false,
-        }
-    }
-}
-
-/// What happened.
-#[derive(Debug)]
-pub enum Event {
-    /// A connection stands.
-    Connected(Side),
-    /// A connection has ended.
-    Disconnected(Side),
-    /// A data channel is open: `_reliable` or `_lossy`.
-    ChannelOpen(Side, String),
-    /// A media packet came; of those that are only counted, the ones that were opened.
-    Packet(Received),
-    /// A key frame of a layer is wanted.
-    KeyframeWanted {
-        /// The track.
-        track: TrackId,
-        /// Place of the layer.
-        layer: usize,
-    },
-    /// The server has a name for a track.
-    Published(TrackId),
-    /// A data packet came.
-    Data {
-        /// By the reliable channel.
-        reliable: bool,
-        /// The packet.
-        packet: Box<proto::DataPacket>,
-    },
-    /// What the connection carries, in bits per second ([`Settings::estimate`]).
-    Estimate(u64),
-    /// A packet of either direction as str0m sees it, decrypted ([`Settings::raw`]).
-    Raw(Side, Box<RawPacket>),
-    /// The server has ended the session.
-    Left(proto::DisconnectReason),
-}
-
-/// What [`Client::send_user_data`] sends; `None` of packets of another kind.
-pub fn user_payload(packet: &proto::DataPacket) -> Option<&[u8]> {
-    match &packet.value {
-        Some(proto::data_packet::Value::User(user)) => Some(&user.payload),
-        _ => None,
-    }
-}
-
-/// Why a client cannot go on.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ClientError {
-    /// The server's session description cannot be read.
-    #[error("the server's session description cannot be read")]
-    Sdp,
-    /// A connection broke.
-    #[error("connection: {0}")]
-    Connection(String),
-}
-
-/// A datagram that is to be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Datagram {
-    /// From which of the client's addresses.
-    pub side: Side,
-    /// To whom.
-    pub remote: SocketAddr,
-    /// Its bytes.
-    pub bytes: Vec<u8>,
-}
-
-/// A datagram that came.
-#[derive(Debug, Clone, Copy)]
-pub struct Incoming<'a> {
-    /// From whom.
-    pub remote: SocketAddr,
-    /// When it reached this machine: now, or before.
-    pub received: Instant,
-    /// Its bytes.
-    pub bytes: &'a [u8],
-}
 
 /// Somebody in a room.
 pub struct Client {
@@ -376,140 +259,6 @@ impl Client {
         }
     }
 
-    /// A signal message came.
-    pub fn handle_signal(&mut self, now: Instant, message: Response) -> Result<(), ClientError> {
-        match message {
-            Response::Join(join) => self.join(now, join),
-            Response::Offer(offer) => {
-                let sdp = self.subscriber.answer(&offer.sdp, &offer.mid_to_track_id)?;
-                self.signals.push_back(Request::Answer(proto::SessionDescription {
-                    r#type: "answer".into(),
-                    sdp,
-                    id: offer.id,
-                    ..Default::default()
-                }));
-                self.settle(now, Side::Subscriber)?;
-            }
-            Response::Answer(answer) => {
-                self.publisher.answered(&answer.sdp, &answer.mid_to_track_id)?;
-                for track in &mut self.tracks {
-                    if let Stage::Offered(mid) = track.stage {
-                        track.stage = Stage::Accepted(mid);
-                    }
-                }
-                self.settle(now, Side::Publisher)?;
-                self.negotiate(now);
-            }
-            Response::Trickle(trickle) => {
-                let publisher = trickle.target() == proto::SignalTarget::Publisher;
-                let side = if publisher { Side::Publisher } else { Side::Subscriber };
-                let init: serde_json::Value =
-                    serde_json::from_str(&trickle.candidate_init).unwrap_or_default();
-                if let Some(candidate) = init["candidate"].as_str() {
-                    self.connection_mut(side).add_candidate(candidate);
-                    self.settle(now, side)?;
-                }
-            }
-            Response::MediaSectionsRequirement(required) => {
-                self.wanted.audio_lines += required.num_audios;
-                self.wanted.video_lines += required.num_videos;
-                self.wanted.offer = true;
-                self.negotiate(now);
-            }
-            Response::TrackPublished(published) => {
-                let found = self.tracks.iter().position(|track| track.request.cid == published.cid);
-                if let (Some(index), Some(info)) = (found, published.track) {
-                    self.tracks[index].sid = Some(info.sid);
-                    self.events.push_back(Event::Published(TrackId(index)));
-                }
-            }
-            Response::Update(update) => self.meet(update.participants),
-            Response::Leave(leave) => self.events.push_back(Event::Left(leave.reason())),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn join(&mut self, now: Instant, join: proto::JoinResponse) {
-        self.joined = true;
-        self.own_sid = join.participant.map(|own| own.sid).unwrap_or_default();
-        self.meet(join.other_participants);
-        let interval = u64::try_from(join.ping_interval).ok().filter(|seconds| *seconds > 0);
-        self.ping = interval.map(Duration::from_secs).map(|interval| (interval, now + interval));
-        if self.settings.signalling == Signalling::OneConnection {
-            // Lines for whoever is there, as the SDKs begin.
-            self.wanted.audio_lines += FIRST_LINES;
-            self.wanted.video_lines += FIRST_LINES;
-            self.wanted.offer = true;
-        }
-        self.negotiate(now);
-    }
-
-    fn meet(&mut self, participants: Vec<proto::ParticipantInfo>) {
-        use proto::participant_info::State;
-        for one in participants {
-            if one.sid == self.own_sid {
-                continue;
-            }
-            if one.state() == State::Disconnected {
-                self.others.remove(&one.sid);
-            } else {
-                self.others.insert(one.sid.clone(), one);
-            }
-        }
-    }
-
-    /// Makes the next offer, if one is due and none is out.
-    fn negotiate(&mut self, now: Instant) {
-        if !self.joined || self.publisher.has_offered() || !self.wanted.offer {
-            return;
-        }
-        let is_first = !std::mem::replace(&mut self.has_channels, true);
-        let wanted = std::mem::take(&mut self.wanted);
-        // The SDKs publish when they are connected, which the first offer is for where it is for both directions.
-        let later = is_first && self.settings.signalling == Signalling::OneConnection;
-        let (tracks, signals) = (&mut self.tracks, &mut self.signals);
-        let offer = self.publisher.offer(|changes: &mut Changes<'_>| {
-            if is_first {
-                changes.add_channels();
-            }
-            changes.add_lines(MediaKind::Audio, wanted.audio_lines);
-            changes.add_lines(MediaKind::Video, wanted.video_lines);
-            for track in tracks.iter_mut().filter(|_| !later) {
-                match track.stage {
-                    Stage::New => {
-                        signals.push_back(Request::AddTrack(track.request.clone()));
-                        let (stream, cid) = (Some("stream".to_owned()), Some(track.request.cid.clone()));
-                        let simulcast = track.simulcast();
-                        let mid =
-                            changes.api.add_media(track.kind(), Direction::SendOnly, stream, cid, simulcast);
-                        track.stage = Stage::Offered(mid);
-                    }
-                    Stage::Ending(mid) => {
-                        changes.api.set_direction(mid, Direction::Inactive);
-                        track.stage = Stage::Ended;
-                    }
-                    Stage::Offered(_) | Stage::Accepted(_) | Stage::Ended => {}
-                }
-            }
-            if wanted.restart {
-                changes.api.ice_restart(true);
-            }
-        });
-        self.wanted.offer = later && !self.tracks.is_empty();
-        if let Some(sdp) = offer {
-            self.offers += 1;
-            self.signals.push_back(Request::Offer(proto::SessionDescription {
-                r#type: "offer".into(),
-                sdp,
-                id: self.offers,
-                ..Default::default()
-            }));
-        }
-        // New credentials show in the next check.
-        self.publisher.deadline = now;
-    }
-
     /// A datagram came in.
     pub fn handle_datagram(
         &mut self,
@@ -532,7 +281,7 @@ impl Client {
 
     /// When [`Client::handle_timeout`] wants to be called.
     pub fn next_timeout(&self) -> Instant {
-        let counter = self.connection(self.down()).counter().and_then(|counter| counter.next_timeout());
+        let counter = self.connection(self.down()).counter().and_then(Counter::next_timeout);
         let ping = self.ping.map(|(_, at)| at);
         let others = counter.into_iter().chain(ping);
         others.fold(self.publisher.deadline.min(self.subscriber.deadline), Instant::min)
@@ -546,7 +295,7 @@ impl Client {
             }
         }
         let side = self.down();
-        let due = self.connection(side).counter().and_then(|counter| counter.next_timeout());
+        let due = self.connection(side).counter().and_then(Counter::next_timeout);
         if let (Some(remote), true) = (self.remotes[side as usize], due.is_some_and(|at| at <= now)) {
             self.connection_mut(side).report(now, remote);
         }
