@@ -53,7 +53,8 @@ pub(crate) enum Happening {
 
 pub(crate) struct Connection {
     rtc: Rtc,
-    local: SocketAddr,
+    /// Our candidates, the usual one first.
+    local: Vec<SocketAddr>,
     keys: KeySlot,
     counter: Option<Counter>,
     pub(crate) srtp_profile: Option<&'static str>,
@@ -83,7 +84,7 @@ pub(crate) struct Changes<'a> {
 impl Connection {
     pub(crate) fn new(
         now: Instant,
-        local: SocketAddr,
+        local: Vec<SocketAddr>,
         reception: Reception,
         feedback_ssrc: u32,
         options: &Options,
@@ -117,7 +118,7 @@ impl Connection {
         let config = config.set_extension(12, dependency);
         let keys = KeySlot::default();
         let mut rtc = keys.attach(|| config.build(now));
-        if let Ok(candidate) = Candidate::host(local, Protocol::Udp) {
+        for candidate in local.iter().filter_map(|address| Candidate::host(*address, Protocol::Udp).ok()) {
             rtc.add_local_candidate(candidate);
         }
         let counter = match reception {
@@ -281,8 +282,16 @@ impl Connection {
             }
         }
         // What is none of the protocols was damaged on the way.
-        let Ok(receive) = Receive::new(Protocol::Udp, remote, self.local, datagram) else { return Ok(()) };
+        let Ok(receive) = Receive::new(Protocol::Udp, remote, self.reached(remote), datagram) else {
+            return Ok(());
+        };
         Ok(self.rtc.handle_input(Input::Receive(now, receive))?)
+    }
+
+    /// The candidate that a packet from there is taken to have arrived at: on one machine, the address is the same.
+    fn reached(&self, remote: SocketAddr) -> SocketAddr {
+        let same = self.local.iter().find(|own| own.ip() == remote.ip());
+        *same.or(self.local.first()).expect("a connection has an address")
     }
 
     /// Takes everything that is to be done now.

@@ -1,6 +1,6 @@
 //! What goes into a client and what comes out of it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use livekit_protocol as proto;
@@ -31,6 +31,8 @@ pub struct Settings {
     pub connection: proto::ConnectionSettings,
     /// The client's own addresses: of the publisher's connection, and of the subscriber's. Each connection has its own.
     pub addresses: [SocketAddr; 2],
+    /// Other addresses of this machine, where the same ports are open: a server on the same machine may have any of them.
+    pub more: Vec<IpAddr>,
     /// Begins congestion control of what is published at this many bits per second; without it everything leaves at once.
     pub estimate: Option<u64>,
     /// Gives every packet of both directions as [`Event::Raw`] too. Costs a copy of each.
@@ -45,6 +47,7 @@ impl Settings {
             reception: Reception::Whole,
             connection: proto::ConnectionSettings { auto_subscribe: true, ..Default::default() },
             addresses,
+            more: Vec::new(),
             estimate: None,
             raw: false,
         }

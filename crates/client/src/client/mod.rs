@@ -56,8 +56,11 @@ impl Client {
     /// Somebody who is about to join. `rng` gives the SSRCs of feedback on what is only counted.
     pub fn new(now: Instant, settings: Settings, rng: &mut impl Rng) -> Self {
         let options = Options { raw: settings.raw, estimate: settings.estimate };
-        let mut connection =
-            |address| Connection::new(now, address, settings.reception, rng.random(), &options);
+        let mut connection = |address: SocketAddr| {
+            let more = settings.more.iter().map(|ip| SocketAddr::new(*ip, address.port()));
+            let local = std::iter::once(address).chain(more).collect();
+            Connection::new(now, local, settings.reception, rng.random(), &options)
+        };
         let [publisher, subscriber] = settings.addresses.map(&mut connection);
         Self {
             publisher,

@@ -73,12 +73,13 @@ async fn load(options: &Options) -> Result<Report> {
     let server = address(&url).await?;
     ask(options, &url).await?;
     let local = socket::local_address(server).context("no way leads to the server")?;
+    let more = socket::other_addresses(local);
     let clock = Clock::new();
     let signalling = match options.connections {
         Connections::One => Signalling::OneConnection,
         Connections::Two => Signalling::TwoConnections,
     };
-    let shared = Arc::new(Shared { url, local, signalling, clock });
+    let shared = Arc::new(Shared { url, local, more, signalling, clock });
     let usage = || {
         options
             .server_pid

@@ -69,6 +69,8 @@ pub(super) struct Shared {
     /// `ws://host:port`
     pub(super) url: String,
     pub(super) local: IpAddr,
+    /// Others of this machine, for a server on it.
+    pub(super) more: Vec<IpAddr>,
     pub(super) signalling: Signalling,
     pub(super) clock: Clock,
 }
@@ -177,6 +179,7 @@ impl Participant {
         let mut settings = Settings {
             signalling: shared.signalling,
             reception: Reception::Counted { opened: OPENED },
+            more: shared.more.clone(),
             ..Settings::new(addresses)
         };
         settings.connection.auto_subscribe = role.subscribes;

@@ -100,3 +100,16 @@ pub(super) fn local_address(server: SocketAddr) -> io::Result<IpAddr> {
     socket.connect(server)?;
     Ok(socket.local_addr()?.ip())
 }
+
+/// What else a server may call itself that is reached by loopback: the addresses of this machine's interfaces.
+pub(super) fn other_addresses(local: IpAddr) -> Vec<IpAddr> {
+    /// A machine has a handful.
+    const MAX: usize = 8;
+    if !local.is_loopback() {
+        return Vec::new();
+    }
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let addresses = interfaces.iter().map(if_addrs::Interface::ip);
+    let fits = |ip: &IpAddr| !ip.is_loopback() && ip.is_ipv4() == local.is_ipv4();
+    addresses.filter(fits).take(MAX).collect()
+}
