@@ -11,7 +11,7 @@ use str0m::bwe::BweKind;
 use str0m::change::{SdpAnswer, SdpApi, SdpOffer, SdpPendingOffer};
 use str0m::channel::{ChannelConfig, ChannelId, Reliability};
 use str0m::format::{Codec as RtcCodec, FormatParams};
-use str0m::media::{Frequency, KeyframeRequestKind, MediaKind, Mid, Rid};
+use str0m::media::{Direction, Frequency, KeyframeRequestKind, MediaKind, Mid, Rid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, RawPacket};
 use str0m::{Candidate, Event as RtcEvent, Input, Output, Rtc, RtcConfig, RtcError};
@@ -53,17 +53,20 @@ pub(crate) enum Happening {
 
 pub(crate) struct Connection {
     rtc: Rtc,
-    local: SocketAddr,
+    /// Our candidates, the usual one first.
+    local: Vec<SocketAddr>,
     keys: KeySlot,
     counter: Option<Counter>,
+    pub(crate) srtp_profile: Option<&'static str>,
     pub(crate) deadline: Instant,
     pub(crate) channels: HashMap<ChannelId, String>,
     /// The offer that is out.
     pending: Option<SdpPendingOffer>,
     /// Candidates that came before a description.
     candidates: Option<Vec<Candidate>>,
-    /// Lines that wait for what the server sends.
+    /// Lines for what the server sends, and those of them on which it does.
     spare: Vec<Mid>,
+    busy: Vec<Mid>,
     /// Who begins the handshake, as the descriptions say.
     is_dtls_client: bool,
     /// By SSRC: what the server calls the track.
@@ -81,7 +84,7 @@ pub(crate) struct Changes<'a> {
 impl Connection {
     pub(crate) fn new(
         now: Instant,
-        local: SocketAddr,
+        local: Vec<SocketAddr>,
         reception: Reception,
         feedback_ssrc: u32,
         options: &Options,
@@ -115,7 +118,7 @@ impl Connection {
         let config = config.set_extension(12, dependency);
         let keys = KeySlot::default();
         let mut rtc = keys.attach(|| config.build(now));
-        if let Ok(candidate) = Candidate::host(local, Protocol::Udp) {
+        for candidate in local.iter().filter_map(|address| Candidate::host(*address, Protocol::Udp).ok()) {
             rtc.add_local_candidate(candidate);
         }
         let counter = match reception {
@@ -127,11 +130,13 @@ impl Connection {
             local,
             keys,
             counter,
+            srtp_profile: None,
             deadline: now,
             channels: HashMap::new(),
             pending: None,
             candidates: Some(Vec::new()),
             spare: Vec::new(),
+            busy: Vec::new(),
             is_dtls_client: false,
             tracks: HashMap::new(),
             out: VecDeque::new(),
@@ -154,17 +159,15 @@ impl Connection {
 
     /// Makes an offer of what `change` asks for; `None` if it asks for nothing.
     pub(crate) fn offer(&mut self, change: impl FnOnce(&mut Changes<'_>)) -> Option<String> {
-        let idle: Vec<Mid> = self
-            .spare
-            .iter()
-            .copied()
-            .filter(|mid| self.rtc.media(*mid).is_some_and(|media| !media.direction().is_receiving()))
-            .collect();
+        let busy = &self.busy;
+        let idle: Vec<Mid> = self.spare.iter().copied().filter(|mid| !busy.contains(mid)).collect();
         let mut changes = Changes { api: self.rtc.sdp_api(), spare: &mut self.spare };
         change(&mut changes);
-        // str0m takes an unused line out of use; clients of LiveKit keep it open for the next track.
+        // str0m takes a line out of use that the server has no use for yet, and makes no offer where nothing changes. Clients
+        // of LiveKit keep such lines open for the next track, and offer again whenever they are asked.
         for mid in idle {
-            changes.api.set_direction(mid, str0m::media::Direction::RecvOnly);
+            changes.api.set_direction(mid, Direction::Inactive);
+            changes.api.set_direction(mid, Direction::RecvOnly);
         }
         let (offer, pending) = changes.api.apply()?;
         self.pending = Some(pending);
@@ -205,10 +208,13 @@ impl Connection {
         }
         let session = sdp::parse(sdp).map_err(|_| ClientError::Sdp)?;
         self.tracks.clear();
+        self.busy.clear();
         for media in &session.media {
             let sends = media.direction.sends() && media.kind != MediaType::Application;
             let track = tracks.get(&media.mid).or(media.track_id.as_ref());
+            // livekit-server calls lines `sendonly` on which it has nothing to send.
             if let Some(track) = track.filter(|_| sends) {
+                self.busy.push(media.mid.as_str().into());
                 self.tracks.extend(media.ssrcs.iter().map(|ssrc| (*ssrc, track.clone())));
             }
         }
@@ -276,8 +282,16 @@ impl Connection {
             }
         }
         // What is none of the protocols was damaged on the way.
-        let Ok(receive) = Receive::new(Protocol::Udp, remote, self.local, datagram) else { return Ok(()) };
+        let Ok(receive) = Receive::new(Protocol::Udp, remote, self.reached(remote), datagram) else {
+            return Ok(());
+        };
         Ok(self.rtc.handle_input(Input::Receive(now, receive))?)
+    }
+
+    /// The candidate that a packet from there is taken to have arrived at: on one machine, the address is the same.
+    fn reached(&self, remote: SocketAddr) -> SocketAddr {
+        let same = self.local.iter().find(|own| own.ip() == remote.ip());
+        *same.or(self.local.first()).expect("a connection has an address")
     }
 
     /// Takes everything that is to be done now.
@@ -308,9 +322,11 @@ impl Connection {
     fn event(&mut self, now: Instant, event: RtcEvent) {
         let happened = match event {
             RtcEvent::Connected => {
-                let keys = self.keys.take().map(|keys| keys.contexts(self.is_dtls_client));
-                if let (Some(counter), Some(keys)) = (&mut self.counter, keys) {
-                    counter.set_keys(keys);
+                if let Some(keys) = self.keys.take() {
+                    self.srtp_profile = Some(keys.profile());
+                    if let Some(counter) = &mut self.counter {
+                        counter.set_keys(keys.contexts(self.is_dtls_client));
+                    }
                 }
                 Happening::Connected
             }
@@ -371,7 +387,7 @@ impl Changes<'_> {
         const MAX_LINES: usize = 1_000;
         for _ in 0..count {
             if self.spare.len() < MAX_LINES {
-                let mid = self.api.add_media(kind, str0m::media::Direction::RecvOnly, None, None, None);
+                let mid = self.api.add_media(kind, Direction::RecvOnly, None, None, None);
                 self.spare.push(mid);
             }
         }

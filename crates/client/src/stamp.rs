@@ -122,6 +122,19 @@ impl Sound {
     }
 }
 
+/// The content of a data packet of `len` bytes, at least eight, that says when it was sent.
+pub fn data_payload(sent: Duration, len: usize) -> Vec<u8> {
+    let mut bytes = nanos(sent).to_vec();
+    bytes.resize(len.max(8), FILL);
+    bytes
+}
+
+/// Reads it back; `None` for what is something else.
+pub fn data_sent(bytes: &[u8]) -> Option<Duration> {
+    let (sent, rest) = bytes.split_first_chunk()?;
+    rest.iter().all(|byte| *byte == FILL).then(|| Duration::from_nanos(u64::from_be_bytes(*sent)))
+}
+
 fn nanos(time: Duration) -> [u8; 8] {
     // 584 years.
     (time.as_nanos() as u64).to_be_bytes()

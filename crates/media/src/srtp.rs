@@ -60,6 +60,15 @@ impl SrtpKeys {
         })
     }
 
+    /// What was agreed on, in the names of RFC 5764 and RFC 7714.
+    pub fn profile(&self) -> &'static str {
+        match self.profile {
+            SrtpProfile::AEAD_AES_128_GCM => "AEAD_AES_128_GCM",
+            SrtpProfile::AEAD_AES_256_GCM => "AEAD_AES_256_GCM",
+            _ => "AES128_CM_HMAC_SHA1_80",
+        }
+    }
+
     /// The sending and the receiving half of the DTLS client or server.
     pub fn contexts(&self, is_client: bool) -> (SrtpSender, SrtpReceiver) {
         let client = || Session::new(self.profile, &self.client_key, &self.client_salt);

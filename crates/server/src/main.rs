@@ -4,6 +4,7 @@ mod config;
 mod connections;
 mod data;
 mod gate;
+mod load;
 mod peers;
 mod pillars;
 mod process;
@@ -50,6 +51,8 @@ enum Role {
     /// Runs the media server alone, in livekit-server's place: with its flags, environment and configuration keys.
     #[command(version = MEDIA_VERSION)]
     Media(standalone::Options),
+    /// Plays participants against a media server, this one or another of LiveKit's protocol, and reports what it carried.
+    Load(Box<load::Options>),
 }
 
 /// Ours, and the server whose protocol and API it speaks.
@@ -106,6 +109,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         None => serve::run(command.options.load()?),
         Some(Role::Serve(options)) => serve::run(options.load()?),
         Some(Role::Media(options)) => standalone::run(&options),
+        Some(Role::Load(options)) => load::run(&options),
         Some(Role::Config { options, peer: None }) => {
             print!("{}", config::show(&options.load()?));
             Ok(())

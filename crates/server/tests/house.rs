@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "plenum",
         &[
             "plenum-api",
+            "plenum-client",
             "plenum-control",
             "plenum-media-server",
             "plenum-meeting",

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use livekit_protocol as proto;
-use plenum_client::{Side, Signalling, join_request};
+use plenum_client::{Incoming, Side, Signalling, join_request};
 use plenum_media::ids::{Identity, NodeId, PeerHandle, RoomId, RoomName, ShardId};
 use plenum_media::room::{Command, Effect, Moment, Room, RoomOptions, ServerFacts};
 use plenum_media::sdp::{Codec, LocalEndpoint};
@@ -276,7 +276,8 @@ impl World {
         let dead = client.dead || client.closed;
         // What goes to an address that the translation has given up is lost.
         if !dead && client.seen(datagram.side).outside == datagram.outside {
-            let handled = client.client.handle_datagram(now, datagram.side, server, &datagram.bytes);
+            let incoming = Incoming { remote: server, received: now, bytes: &datagram.bytes };
+            let handled = client.client.handle_datagram(now, datagram.side, &incoming);
             handled.expect("nothing that breaks the connection");
             self.collect(datagram.client);
         }

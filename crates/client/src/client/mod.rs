@@ -1,118 +1,24 @@
 //! The participant.
 
+mod event;
+mod signals;
+
+pub use event::{ClientError, Datagram, Event, Incoming, Settings, Side, user_payload};
+
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use livekit_protocol as proto;
 use proto::signal_request::Message as Request;
-use proto::signal_response::Message as Response;
 use rand::Rng;
 use rand::RngExt as _;
-use str0m::media::{Direction, MediaKind};
-use str0m::rtp::RawPacket;
 
-use crate::connection::{Changes, Connection, Happening, Options, Received};
-use crate::counter::{Reception, Tally};
+use crate::camera::Camera;
+use crate::connection::{Connection, Happening, Options};
+use crate::counter::{Counter, Reception, Tally};
 use crate::join::{Signalling, join_query};
 use crate::track::{Packet, Stage, Track, TrackId};
-
-/// One of a client's connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// The client offers: what it publishes, and with [`Signalling::OneConnection`] what it receives.
-    Publisher,
-    /// The server offers: what the client receives.
-    Subscriber,
-}
-
-/// How somebody takes part.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// One connection or two.
-    pub signalling: Signalling,
-    /// What becomes of what is received.
-    pub reception: Reception,
-    /// What the server is told with the first request.
-    pub connection: proto::ConnectionSettings,
-    /// The client's own addresses: of the publisher's connection, and of the subscriber's. Each connection has its own.
-    pub addresses: [SocketAddr; 2],
-    /// Begins congestion control of what is published at this many bits per second; without it everything leaves at once.
-    pub estimate: Option<u64>,
-    /// Gives every packet of both directions as [`Event::Raw`] too. Costs a copy of each.
-    pub raw: bool,
-}
-
-impl Settings {
-    /// Two connections, everything subscribed, everything taken whole.
-    pub fn new(addresses: [SocketAddr; 2]) -> Self {
-        Self {
-            signalling: Signalling::TwoConnections,
-            reception: Reception::Whole,
-            connection: proto::ConnectionSettings { auto_subscribe: true, ..Default::default() },
-            addresses,
-            estimate: None,
-            raw: false,
-        }
-    }
-}
-
-/// What happened.
-#[derive(Debug)]
-pub enum Event {
-    /// A connection stands.
-    Connected(Side),
-    /// A connection has ended.
-    Disconnected(Side),
-    /// A data channel is open: `_reliable` or `_lossy`.
-    ChannelOpen(Side, String),
-    /// A media packet came; of those that are only counted, the ones that were opened.
-    Packet(Received),
-    /// A key frame of a layer is wanted.
-    KeyframeWanted {
-        /// The track.
-        track: TrackId,
-        /// Place of the layer.
-        layer: usize,
-    },
-    /// The server has a name for a track.
-    Published(TrackId),
-    /// A data packet came.
-    Data {
-        /// By the reliable channel.
-        reliable: bool,
-        /// The packet.
-        packet: Box<proto::DataPacket>,
-    },
-    /// What the connection carries, in bits per second ([`Settings::estimate`]).
-    Estimate(u64),
-    /// A packet of either direction as str0m sees it, decrypted ([`Settings::raw`]).
-    Raw(Side, Box<RawPacket>),
-    /// The server has ended the session.
-    Left(proto::DisconnectReason),
-}
-
-/// Why a client cannot go on.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ClientError {
-    /// The server's session description cannot be read.
-    #[error("the server's session description cannot be read")]
-    Sdp,
-    /// A connection broke.
-    #[error("connection: {0}")]
-    Connection(String),
-}
-
-/// A datagram that is to be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Datagram {
-    /// From which of the client's addresses.
-    pub side: Side,
-    /// To whom.
-    pub remote: SocketAddr,
-    /// Its bytes.
-    pub bytes: Vec<u8>,
-}
 
 /// Somebody in a room.
 pub struct Client {
@@ -127,6 +33,10 @@ pub struct Client {
     own_sid: String,
     tracks: Vec<Track>,
     wanted: Wanted,
+    /// The first offer was made.
+    has_channels: bool,
+    /// Number of the last offer.
+    offers: u32,
     start: Instant,
     ping: Option<(Duration, Instant)>,
     signals: VecDeque<Request>,
@@ -140,15 +50,17 @@ struct Wanted {
     audio_lines: u32,
     video_lines: u32,
     restart: bool,
-    has_channels: bool,
 }
 
 impl Client {
     /// Somebody who is about to join. `rng` gives the SSRCs of feedback on what is only counted.
     pub fn new(now: Instant, settings: Settings, rng: &mut impl Rng) -> Self {
         let options = Options { raw: settings.raw, estimate: settings.estimate };
-        let mut connection =
-            |address| Connection::new(now, address, settings.reception, rng.random(), &options);
+        let mut connection = |address: SocketAddr| {
+            let more = settings.more.iter().map(|ip| SocketAddr::new(*ip, address.port()));
+            let local = std::iter::once(address).chain(more).collect();
+            Connection::new(now, local, settings.reception, rng.random(), &options)
+        };
         let [publisher, subscriber] = settings.addresses.map(&mut connection);
         Self {
             publisher,
@@ -160,6 +72,8 @@ impl Client {
             own_sid: String::new(),
             tracks: Vec::new(),
             wanted: Wanted::default(),
+            has_channels: false,
+            offers: 0,
             start: now,
             ping: None,
             signals: VecDeque::new(),
@@ -189,6 +103,11 @@ impl Client {
     pub fn is_active(&self) -> bool {
         let down = self.connection(self.down());
         down.is_connected() && down.channels.len() >= 2
+    }
+
+    /// How media that come are encrypted, once the connection stands: `AEAD_AES_256_GCM`, …
+    pub fn srtp_profile(&self) -> Option<&'static str> {
+        self.connection(self.down()).srtp_profile
     }
 
     /// Open data channels of a connection.
@@ -237,9 +156,6 @@ impl Client {
     pub fn publish(&mut self, now: Instant, request: proto::AddTrackRequest, rids: &[&str]) -> TrackId {
         let id = TrackId(self.tracks.len());
         let request = proto::AddTrackRequest { cid: format!("track-{}", id.0 + 1), ..request };
-        if self.joined {
-            self.signals.push_back(Request::AddTrack(request.clone()));
-        }
         self.tracks.push(Track {
             request,
             rids: rids.iter().map(|rid| (*rid).into()).collect(),
@@ -276,6 +192,22 @@ impl Client {
         self.publisher.write(now, mid, rid, packet);
         self.settle(now, Side::Publisher)?;
         Ok(true)
+    }
+
+    /// Publishes a camera.
+    pub fn publish_camera(&mut self, now: Instant, camera: &Camera) -> TrackId {
+        self.publish(now, camera.request(proto::TrackSource::Camera), camera.rids())
+    }
+
+    /// Sends a message to everybody. `false` if the channel is not open, or full.
+    pub fn send_user_data(
+        &mut self,
+        now: Instant,
+        reliable: bool,
+        payload: Vec<u8>,
+    ) -> Result<bool, ClientError> {
+        let value = proto::data_packet::Value::User(proto::UserPacket { payload, ..Default::default() });
+        self.send_data(now, reliable, &proto::DataPacket { value: Some(value), ..Default::default() })
     }
 
     /// Sends a data packet. `false` if its channel is not open, or full.
@@ -330,153 +262,29 @@ impl Client {
         }
     }
 
-    /// A signal message came.
-    pub fn handle_signal(&mut self, now: Instant, message: Response) -> Result<(), ClientError> {
-        match message {
-            Response::Join(join) => self.join(now, *Box::new(join)),
-            Response::Offer(offer) => {
-                let sdp = self.subscriber.answer(&offer.sdp, &offer.mid_to_track_id)?;
-                self.signals.push_back(Request::Answer(proto::SessionDescription {
-                    r#type: "answer".into(),
-                    sdp,
-                    id: offer.id,
-                    ..Default::default()
-                }));
-                self.settle(now, Side::Subscriber)?;
-            }
-            Response::Answer(answer) => {
-                self.publisher.answered(&answer.sdp, &answer.mid_to_track_id)?;
-                for track in &mut self.tracks {
-                    if let Stage::Offered(mid) = track.stage {
-                        track.stage = Stage::Accepted(mid);
-                    }
-                }
-                self.settle(now, Side::Publisher)?;
-                self.negotiate(now);
-            }
-            Response::Trickle(trickle) => {
-                let publisher = trickle.target() == proto::SignalTarget::Publisher;
-                let side = if publisher { Side::Publisher } else { Side::Subscriber };
-                let init: serde_json::Value =
-                    serde_json::from_str(&trickle.candidate_init).unwrap_or_default();
-                if let Some(candidate) = init["candidate"].as_str() {
-                    self.connection_mut(side).add_candidate(candidate);
-                    self.settle(now, side)?;
-                }
-            }
-            Response::MediaSectionsRequirement(required) => {
-                self.wanted.audio_lines += required.num_audios;
-                self.wanted.video_lines += required.num_videos;
-                self.wanted.offer = true;
-                self.negotiate(now);
-            }
-            Response::TrackPublished(published) => {
-                let found = self.tracks.iter().position(|track| track.request.cid == published.cid);
-                if let (Some(index), Some(info)) = (found, published.track) {
-                    self.tracks[index].sid = Some(info.sid);
-                    self.events.push_back(Event::Published(TrackId(index)));
-                }
-            }
-            Response::Update(update) => self.meet(update.participants),
-            Response::Leave(leave) => self.events.push_back(Event::Left(leave.reason())),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn join(&mut self, now: Instant, join: proto::JoinResponse) {
-        self.joined = true;
-        self.own_sid = join.participant.map(|own| own.sid).unwrap_or_default();
-        self.meet(join.other_participants);
-        let interval = u64::try_from(join.ping_interval).ok().filter(|seconds| *seconds > 0);
-        self.ping = interval.map(Duration::from_secs).map(|interval| (interval, now + interval));
-        let requests = self.tracks.iter().map(|track| Request::AddTrack(track.request.clone()));
-        self.signals.extend(requests);
-        self.negotiate(now);
-    }
-
-    fn meet(&mut self, participants: Vec<proto::ParticipantInfo>) {
-        use proto::participant_info::State;
-        for one in participants {
-            if one.sid == self.own_sid {
-                continue;
-            }
-            if one.state() == State::Disconnected {
-                self.others.remove(&one.sid);
-            } else {
-                self.others.insert(one.sid.clone(), one);
-            }
-        }
-    }
-
-    /// Makes the next offer, if one is due and none is out.
-    fn negotiate(&mut self, now: Instant) {
-        if !self.joined || self.publisher.has_offered() || !self.wanted.offer {
-            return;
-        }
-        let wanted = std::mem::take(&mut self.wanted);
-        self.wanted.has_channels = true;
-        let tracks = &mut self.tracks;
-        let offer = self.publisher.offer(|changes: &mut Changes<'_>| {
-            if !wanted.has_channels {
-                changes.add_channels();
-            }
-            changes.add_lines(MediaKind::Audio, wanted.audio_lines);
-            changes.add_lines(MediaKind::Video, wanted.video_lines);
-            for track in tracks {
-                match track.stage {
-                    Stage::New => {
-                        let (stream, cid) = (Some("stream".to_owned()), Some(track.request.cid.clone()));
-                        let simulcast = track.simulcast();
-                        let mid =
-                            changes.api.add_media(track.kind(), Direction::SendOnly, stream, cid, simulcast);
-                        track.stage = Stage::Offered(mid);
-                    }
-                    Stage::Ending(mid) => {
-                        changes.api.set_direction(mid, Direction::Inactive);
-                        track.stage = Stage::Ended;
-                    }
-                    Stage::Offered(_) | Stage::Accepted(_) | Stage::Ended => {}
-                }
-            }
-            if wanted.restart {
-                changes.api.ice_restart(true);
-            }
-        });
-        if let Some(sdp) = offer {
-            self.signals.push_back(Request::Offer(proto::SessionDescription {
-                r#type: "offer".into(),
-                sdp,
-                id: 1,
-                ..Default::default()
-            }));
-        }
-        // New credentials show in the next check.
-        self.publisher.deadline = now;
-    }
-
     /// A datagram came in.
     pub fn handle_datagram(
         &mut self,
         now: Instant,
         side: Side,
-        remote: SocketAddr,
-        datagram: &[u8],
+        incoming: &Incoming<'_>,
     ) -> Result<(), ClientError> {
-        let is_media = matches!(datagram, [128..=191, kind, ..] if !(192..=223).contains(kind));
-        if self.settings.reception != Reception::Whole && is_media {
-            self.connection_mut(side).handle(now, remote, datagram)?;
-            self.remotes[side as usize] = Some(remote);
+        let is_media = matches!(incoming.bytes, [128..=191, kind, ..] if !(192..=223).contains(kind));
+        let is_counted = self.settings.reception != Reception::Whole && is_media;
+        // str0m's time must not go back.
+        let at = if is_counted { incoming.received } else { now };
+        self.remotes[side as usize] = Some(incoming.remote);
+        self.connection_mut(side).handle(at, incoming.remote, incoming.bytes)?;
+        if is_counted {
             self.collect(side);
             return Ok(());
         }
-        self.connection_mut(side).handle(now, remote, datagram)?;
         self.settle(now, side)
     }
 
     /// When [`Client::handle_timeout`] wants to be called.
     pub fn next_timeout(&self) -> Instant {
-        let counter = self.connection(self.down()).counter().and_then(|counter| counter.next_timeout());
+        let counter = self.connection(self.down()).counter().and_then(Counter::next_timeout);
         let ping = self.ping.map(|(_, at)| at);
         let others = counter.into_iter().chain(ping);
         others.fold(self.publisher.deadline.min(self.subscriber.deadline), Instant::min)
@@ -490,7 +298,7 @@ impl Client {
             }
         }
         let side = self.down();
-        let due = self.connection(side).counter().and_then(|counter| counter.next_timeout());
+        let due = self.connection(side).counter().and_then(Counter::next_timeout);
         if let (Some(remote), true) = (self.remotes[side as usize], due.is_some_and(|at| at <= now)) {
             self.connection_mut(side).report(now, remote);
         }
