@@ -125,6 +125,7 @@ impl Receiver {
                 ssrc: track + 1,
                 mid: None,
                 transport: Some((3, self.sequence as u16)),
+                playout_delay: None,
                 dependency: None,
             };
             queue.write(self.path, |bytes| {

@@ -95,6 +95,7 @@ pub(crate) mod tests {
             ssrc: 77,
             mid: Some((9, "12")),
             transport: transport.map(|number| (3, number)),
+            playout_delay: None,
             dependency: None,
         };
         let mut bytes = Vec::new();

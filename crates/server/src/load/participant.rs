@@ -132,7 +132,7 @@ pub(super) async fn play(
     mut phase: watch::Receiver<Phase>,
 ) -> Outcome {
     let start = Instant::now();
-    let entered = timeout(JOIN_WITHIN, Participant::enter(shared, role)).await;
+    let entered = timeout(JOIN_WITHIN, Box::pin(Participant::enter(shared, role))).await;
     let (mut participant, mut signal) = match entered {
         Ok(Ok(entered)) => entered,
         Ok(Err(reason)) => {
