@@ -97,7 +97,13 @@ pub(crate) async fn start(
     let mut plain = Vec::new();
     if let Some(port) = config.port {
         let error = |source| StartError::TurnPort { port, source };
-        let told: Vec<IpAddr> = media.iter().map(SocketAddr::ip).collect();
+        // Media may have several ports of one address.
+        let mut told: Vec<IpAddr> = Vec::new();
+        for ip in media.iter().map(SocketAddr::ip) {
+            if !told.contains(&ip) {
+                told.push(ip);
+            }
+        }
         let (listener, sockets) = open(bind, port, &told).await.map_err(error)?;
         let port = listener.local_addr()?.port();
         addresses.tcp = Some(listener.local_addr()?);

@@ -294,6 +294,22 @@ async fn media_behind_a_nat_is_reached_from_inside() {
 }
 
 #[tokio::test]
+async fn every_port_of_media_is_reached_and_the_relay_told_once() {
+    let ports = [echo().await, echo().await];
+    let relay = start(&plain(), BindScope::Loopback, &ports).await.expect("free ports").expect("a relay");
+    assert_eq!(relay.addresses.udp.len(), 1);
+    let told = relay.announcement.ice_servers("PA_a", unix_s(), false).remove(0).urls;
+    assert_eq!(told.len(), 2, "over UDP and over TCP: {told:?}");
+    let mut client = over_udp(&relay, &credentials(&relay, "PA_a")).await;
+    assert!(matches!(client.event().await, Some(TurnEvent::AllocationCreated(..))));
+    assert!(client.permit(ports[0]).await, "a permission is for the address");
+    for port in ports {
+        client.send(port, b"to and fro").await;
+        assert_eq!(client.answer().await, (port, b"to and fro".to_vec()));
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_password_opens_nothing() {
     let relay = relay(plain()).await;
     let mut wrong = credentials(&relay, "PA_a");
