@@ -16,7 +16,7 @@ before(async () => {
   const config = [
     `keys: {${KEY}: ${SECRET}}`,
     'region: here',
-    'room: {auto_create: false, max_participants: 2, enable_remote_unmute: true}',
+    'room: {auto_create: false, max_participants: 2, enable_remote_unmute: true, room_configurations: {school: {empty_timeout: 55, metadata: s, agents: [{agent_name: tutor}]}}}',
     'limit: {max_metadata_size: 100, max_attributes_size: 50, max_participant_name_length: 10}',
     `webhook: {api_key: ${KEY}, urls: ["${hooks.url}"], filter_params: {exclude_events: [room_started]}}`,
   ];
@@ -173,6 +173,24 @@ test('rooms are only made by whoever may make them', async () => {
   const leave = await second.hears('leave');
   assert.equal(leave.reason, DisconnectReason.JOIN_FAILURE);
   first.close();
+});
+
+test('rooms may be as the configuration says under a name', async () => {
+  const made = await api.createRoom({ name: 'preset', roomPreset: 'school', emptyTimeout: 66 });
+  assert.deepEqual([made.emptyTimeout, made.metadata, made.maxParticipants], [66, 's', 2]);
+  const access = new AccessToken(KEY, SECRET, { identity: 'pupil', ttl: 600 });
+  access.addGrant({ roomJoin: true, roomCreate: true, room: 'class' });
+  access.roomPreset = 'school';
+  const pupil = new SignalClient(server.url, await access.toJwt());
+  const { room } = await pupil.hears('join');
+  assert.deepEqual([room.emptyTimeout, room.metadata], [55, 's']);
+  const dispatches = await new AgentDispatchClient(server.http, KEY, SECRET).listDispatch('class');
+  assert.deepEqual(dispatches.map((one) => one.agentName), ['tutor']);
+  pupil.close();
+  access.roomPreset = 'absent';
+  access.addGrant({ roomJoin: true, roomCreate: true, room: 'nowhere' });
+  assert.equal((await fetch(`${server.http}/rtc/validate?access_token=${await access.toJwt()}`)).status, 400);
+  await assert.rejects(api.createRoom({ name: 'y', roomPreset: 'absent' }), { code: 'invalid_argument' });
 });
 
 test('texts and names have limits', async () => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use plenum_media::overload::DEFAULT_CEILING;
-use plenum_media::room::{Limits, RoomDefaults};
+use plenum_media::room::{Limits, RoomDefaults, RoomOptions};
 use plenum_media::sdp::Codec;
 
 /// Who can reach the media ports.
@@ -74,6 +74,8 @@ pub struct Config {
     pub shards: usize,
     /// Bounds on what clients may ask for.
     pub limits: Limits,
+    /// How rooms are that ask for one of these names.
+    pub presets: BTreeMap<String, RoomOptions>,
     /// STUN servers, `host:port`, that are asked for the address which clients are told, in this order; only without
     /// `node_ip`.
     pub stun_servers: Vec<String>,
@@ -153,6 +155,7 @@ impl Default for Config {
             webhooks: Vec::new(),
             shards: 0,
             limits: Limits::default(),
+            presets: BTreeMap::new(),
             stun_servers: Vec::new(),
             load_ceiling: DEFAULT_CEILING,
             rooms: RoomDefaults::default(),

@@ -24,7 +24,7 @@ pub use config::{BindScope, Config, Setting, StartError, TlsEnd, Turn, TurnTls, 
 pub use metrics_names::HISTOGRAMS;
 pub use plenum_media::downtrack::PlayoutDelay;
 pub use plenum_media::overload::DEFAULT_CEILING;
-pub use plenum_media::room::{Limits, RoomDefaults, TextLimits};
+pub use plenum_media::room::{Limits, RoomDefaults, RoomOptions, TextLimits};
 pub use plenum_media::sdp::Codec;
 pub use server::Server;
 pub use thread::Health;

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use livekit_protocol as proto;
 use livekit_protocol::signal_response::Message as Signal;
+use plenum_media::room::RoomOptions;
 use plenum_media::signalling::{Format, Incoming, JoinParams, MAX_MESSAGE_LEN, authorize, decode, encode};
 use plenum_media::token::{self, Claims};
 use tokio::sync::oneshot;
@@ -129,6 +130,11 @@ fn check(
         // Clients know by these words that it is not the endpoint that is missing.
         return Err((StatusCode::NOT_FOUND, "requested room does not exist").into_response());
     }
+    if rooms.facts().options(&params.room_preset, RoomOptions::default()).is_none() {
+        return Err(
+            (StatusCode::BAD_REQUEST, "roomPreset: there is no such room configuration").into_response()
+        );
+    }
     if rooms.is_full(&params.room) {
         return Err((StatusCode::SERVICE_UNAVAILABLE, "no more rooms can be made").into_response());
     }
@@ -159,7 +165,10 @@ async fn enter(rooms: &Arc<Rooms>, params: JoinParams, outbox: Outbox) -> Option
     let params = Box::new(params);
     for _ in 0..3 {
         let room = match rooms.may_create(params.may_create_room) {
-            true => rooms.get_or_create(&params.room, &params.room_options()).ok()?.0,
+            true => {
+                let options = rooms.facts().options(&params.room_preset, params.room_options())?;
+                rooms.get_or_create(&params.room, &options).ok()?.0
+            }
             false => rooms.get(&params.room)?,
         };
         let (admitted, answer) = oneshot::channel();

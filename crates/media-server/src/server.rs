@@ -112,6 +112,7 @@ impl Server {
             limits: config.limits.clone(),
             codecs: config.codecs.clone(),
             rooms: config.rooms.clone(),
+            presets: config.presets.clone(),
             region: config.region.clone(),
             turn: turn.as_ref().map(|turn| turn.announcement.clone()),
         });

@@ -636,7 +636,8 @@ mod tests {
     fn an_error_in_the_environment_names_the_variable() {
         let error = |name: &str, value: &str| load("", &[(name, value)]).unwrap_err();
         assert!(error("PLENUM_MEDAI", "1").contains("PLENUM_MEDAI: unknown field"));
-        assert!(error("PLENUM_MEDIA__UDP_PORT", "many").contains("PLENUM_MEDIA__UDP_PORT: invalid type"));
+        assert!(error("PLENUM_MEDIA__TCP_PORT", "many").contains("PLENUM_MEDIA__TCP_PORT: invalid type"));
+        assert!(error("PLENUM_MEDIA__UDP_PORT", "many").contains("PLENUM_MEDIA__UDP_PORT: must be a port"));
         assert!(error("PLENUM_LISTEN", "[").contains("PLENUM_LISTEN is not YAML"));
     }
 

@@ -190,11 +190,12 @@ impl Call {
         if request.egress.is_some() {
             return Err(absent::no_egress());
         }
-        if !request.room_preset.is_empty() {
+        let facts = self.rooms.facts();
+        let options = RoomOptions::from_request(&request, &facts.limits.texts)?;
+        let options = facts.options(&request.room_preset, options).ok_or_else(|| {
             let message = "unknown room configuration in create room request";
-            return Err(error("invalid_argument", StatusCode::BAD_REQUEST, message));
-        }
-        let options = RoomOptions::from_request(&request, &self.rooms.facts().limits.texts)?;
+            error("invalid_argument", StatusCode::BAD_REQUEST, message)
+        })?;
         let (room, created) = self.rooms.get_or_create(&name, &options).map_err(|_| no_more_rooms())?;
         let call = if created { ApiCall::Room } else { ApiCall::Update(options) };
         self.room_reply(ask(&room, call).await?)

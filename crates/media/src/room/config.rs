@@ -1,6 +1,7 @@
 //! What the configuration, the server API and tokens say about rooms.
 
 use livekit_protocol as proto;
+use serde::{Deserialize, Deserializer};
 
 use super::ApiError;
 use crate::downtrack::PlayoutDelay;
@@ -93,6 +94,19 @@ impl RoomOptions {
         }
     }
 
+    /// Itself, and what `other` says where it says nothing.
+    pub fn or(self, other: &Self) -> Self {
+        let number = |own: u32, other: u32| if own == 0 { other } else { own };
+        Self {
+            empty_timeout: number(self.empty_timeout, other.empty_timeout),
+            departure_timeout: number(self.departure_timeout, other.departure_timeout),
+            max_participants: number(self.max_participants, other.max_participants),
+            metadata: if self.metadata.is_empty() { other.metadata.clone() } else { self.metadata },
+            playout_delay: self.playout_delay.or(other.playout_delay),
+            agents: if self.agents.is_empty() { other.agents.clone() } else { self.agents },
+        }
+    }
+
     pub(super) fn put_into(&self, room: &mut proto::Room) {
         let set = |to: &mut u32, value: u32| {
             if value != 0 {
@@ -105,6 +119,13 @@ impl RoomOptions {
         if !self.metadata.is_empty() {
             room.metadata.clone_from(&self.metadata);
         }
+    }
+}
+
+/// Written as LiveKit's `RoomConfiguration`.
+impl<'de> Deserialize<'de> for RoomOptions {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::from_token(&proto::RoomConfiguration::deserialize(deserializer)?))
     }
 }
 

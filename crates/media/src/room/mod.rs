@@ -74,6 +74,8 @@ pub struct ServerFacts {
     pub codecs: Vec<Codec>,
     /// What rooms are like where nothing else is said.
     pub rooms: RoomDefaults,
+    /// How rooms are that ask for one of these names (`roomPreset`).
+    pub presets: BTreeMap<String, RoomOptions>,
     /// Where the server stands, in the operator's words.
     pub region: String,
     /// The relay for clients that nothing else gets through to.
@@ -91,6 +93,7 @@ impl ServerFacts {
             limits: Limits::default(),
             codecs: Codec::DEFAULT.to_vec(),
             rooms: RoomDefaults::default(),
+            presets: BTreeMap::new(),
             region: String::new(),
             turn: None,
         }
@@ -98,6 +101,14 @@ impl ServerFacts {
 }
 
 impl ServerFacts {
+    /// How a room is to be that asks for a preset, if for any, and says more itself; `None` if there is no such preset.
+    pub fn options(&self, preset: &str, said: RoomOptions) -> Option<RoomOptions> {
+        match preset {
+            "" => Some(said),
+            named => self.presets.get(named).map(|preset| said.or(preset)),
+        }
+    }
+
     /// What clients of that media thread are told of us.
     fn endpoint_of(&self, shard: ShardId) -> Cow<'_, LocalEndpoint> {
         let port = self.udp_ports.get(usize::from(shard.0) % self.udp_ports.len().max(1)).copied();

@@ -37,6 +37,8 @@ pub struct JoinParams {
     pub kind_details: Vec<i32>,
     /// How the room is to be, if this participant is the first; from the token.
     pub room_config: Option<Box<proto::RoomConfiguration>>,
+    /// Name of what the server has for that.
+    pub room_preset: String,
     /// The token allows to make rooms that are not there.
     pub may_create_room: bool,
     /// When the token ends, in Unix seconds.
@@ -157,6 +159,7 @@ pub fn authorize(claims: &Claims, query: &BTreeMap<String, String>) -> Result<Jo
         kind: kind_of(&claims.kind),
         kind_details: claims.kind_details.iter().filter_map(|name| kind_detail_of(name)).collect(),
         room_config: claims.room_config.clone().map(Box::new),
+        room_preset: claims.room_preset.clone(),
         may_create_room: grant.room_create,
         expires_at: claims.exp.unwrap_or(0),
         protocol: said.protocol,

@@ -8,7 +8,8 @@ use std::{
 };
 
 use plenum_media_server::{
-    self as media_server, BindScope, Codec, Limits, PlayoutDelay, RoomDefaults, TextLimits, Webhook,
+    self as media_server, BindScope, Codec, Limits, PlayoutDelay, RoomDefaults, RoomOptions, TextLimits,
+    Webhook,
 };
 use serde::Deserialize;
 use serde_yaml_ng::{Mapping, Value};
@@ -122,6 +123,7 @@ struct Room {
     enable_remote_unmute: bool,
     enable_full_room_in_webhooks: bool,
     playout_delay: Playout,
+    room_configurations: BTreeMap<String, RoomOptions>,
 }
 
 /// In milliseconds.
@@ -221,6 +223,7 @@ impl Default for Room {
             enable_remote_unmute: false,
             enable_full_room_in_webhooks: false,
             playout_delay: Playout::default(),
+            room_configurations: BTreeMap::new(),
         }
     }
 }
@@ -369,6 +372,7 @@ impl Written {
                 },
                 codecs: codecs(self.room.enabled_codecs.as_deref())?,
                 turn: self.turn()?,
+                presets: self.room.room_configurations,
                 region: self.region,
                 ..media_server::Config::default()
             },

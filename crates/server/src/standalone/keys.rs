@@ -172,7 +172,7 @@ pub(super) const KEYS: &[(&str, Holds, Use)] = &[
     ("room.create_room_timeout", Text, Instead("rooms are there at once: leave it out")),
     ("room.create_room_attempts", Number, Instead("rooms are there at once: leave it out")),
     ("room.update_batch_target_size", Number, Instead(OWN_WAY)),
-    ("room.room_configurations", More, Instead("put roomConfig into tokens, or call CreateRoom")),
+    ("room.room_configurations", More, Read),
     ("limit.max_metadata_size", Number, Read),
     ("limit.max_attributes_size", Number, Read),
     ("limit.max_participant_name_length", Number, Read),
