@@ -11,6 +11,7 @@ mod world;
 
 mod congestion;
 mod connect;
+mod counting;
 mod data;
 mod forward;
 mod layers;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use livekit_protocol as proto;
 use plenum_client::{
-    Camera, Client, Dependency, Event, Microphone, Picture, Received, Settings, Side, Signalling,
+    Camera, Client, Dependency, Event, Microphone, Picture, Received, Reception, Settings, Side, Signalling,
 };
 use plenum_media::ids::PeerHandle;
 use proto::signal_response::Message as Response;
@@ -66,13 +66,14 @@ impl Person {
         identity: &str,
         peer: PeerHandle,
         signalling: Signalling,
+        reception: Reception,
         rng: &mut impl Rng,
     ) -> Self {
         let number = u8::try_from(peer.key).expect("few people");
         let ports = [40_000, 40_001];
         let inside = ports.map(|port| SocketAddr::from(([10, 0, 0, number], port)));
         let outside = ports.map(|port| SocketAddr::from(([198, 51, 100, number], port)));
-        let settings = Settings { signalling, raw: true, ..Settings::new(inside) };
+        let settings = Settings { signalling, reception, raw: true, ..Settings::new(inside) };
         let [publisher, subscriber] = outside.map(Seen::new);
         Self {
             identity: identity.to_owned(),

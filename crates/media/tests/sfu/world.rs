@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use livekit_protocol as proto;
-use plenum_client::{Incoming, Side, Signalling, join_request};
+use plenum_client::{Incoming, Reception, Side, Signalling, join_request};
 use plenum_media::ids::{Identity, NodeId, PeerHandle, RoomId, RoomName, ShardId};
 use plenum_media::room::{Command, Effect, Moment, Room, RoomOptions, ServerFacts};
 use plenum_media::sdp::{Codec, LocalEndpoint};
@@ -73,6 +73,8 @@ pub(crate) struct World {
     pub(crate) lose: Loss,
     /// Links to clients that are no better than these.
     pub(crate) links: HashMap<usize, Link>,
+    /// How whoever comes in next takes what is sent.
+    pub(crate) reception: Reception,
     server: SocketAddr,
     started: Instant,
     rng: StdRng,
@@ -104,6 +106,7 @@ impl World {
             webhooks: Vec::new(),
             lose: Box::new(|_| false),
             links: HashMap::new(),
+            reception: Reception::Whole,
             server,
             started: now,
             rng,
@@ -156,7 +159,8 @@ impl World {
             false => Signalling::TwoConnections,
         };
         let params = Box::new(authorize(&claims, &query).expect("may join"));
-        self.clients.push(Person::new(self.now, identity, peer, signalling, &mut self.rng));
+        let reception = self.reception;
+        self.clients.push(Person::new(self.now, identity, peer, signalling, reception, &mut self.rng));
         self.step(Command::Join { params, peer });
         self.settle();
         index
