@@ -103,6 +103,8 @@ async fn upgrade(State(shared): State<Shared>, mut request: Request) -> Response
     (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
 }
 
+/// Bytes that are read at a time. Each connection keeps such a buffer, and few messages are longer.
+const READ_BUFFER: usize = 8 * 1024;
 /// The only version of the protocol (RFC 6455, section 4.1).
 const VERSION: &str = "13";
 
@@ -118,7 +120,11 @@ fn handshake(headers: &HeaderMap) -> Option<String> {
 }
 
 fn config(max: usize) -> WebSocketConfig {
-    WebSocketConfig::default().max_message_size(Some(max)).max_frame_size(Some(max)).write_buffer_size(0)
+    WebSocketConfig::default()
+        .max_message_size(Some(max))
+        .max_frame_size(Some(max))
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
 }
 
 /// Bytes that a client may still send before it is logged in. Over TCP nothing but a CONNECT is read before; here a frame is
