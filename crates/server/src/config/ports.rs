@@ -66,10 +66,19 @@ impl<'de> Deserialize<'de> for Ports {
         enum Written {
             Number(u64),
             Text(String),
+            /// As livekit-server takes it too.
+            Row {
+                #[serde(default)]
+                start: u16,
+                #[serde(default)]
+                end: u16,
+            },
         }
         let text = match Written::deserialize(deserializer) {
             Ok(Written::Number(port)) => port.to_string(),
             Ok(Written::Text(text)) => text,
+            Ok(Written::Row { start, end }) if start == 0 || end == 0 => start.max(end).to_string(),
+            Ok(Written::Row { start, end }) => format!("{start}-{end}"),
             Err(_) => return Err(de::Error::custom(HINT)),
         };
         text.parse().map_err(|()| de::Error::custom(HINT))
@@ -87,10 +96,12 @@ mod tests {
             assert_eq!((ports.to_string().as_str(), ports.first), (text, 7882));
             assert_eq!(serde_yaml_ng::to_string(&ports).unwrap().trim(), text);
         }
-        let ports: Ports = "7882-7885".parse().unwrap();
+        let ports: Ports = serde_yaml_ng::from_str("{start: 7882, end: 7885}").unwrap();
         assert_eq!(ports.count(), 4);
         assert_eq!(ports.iter().collect::<Vec<_>>(), [7882, 7883, 7884, 7885]);
-        for text in ["0", "65536", "many", "7885-7882", "1-", "-1", "[1]", "1.5"] {
+        for text in
+            ["0", "{start: 0}", "{start: 2, end: 1}", "65536", "many", "7885-7882", "1-", "-1", "[1]", "1.5"]
+        {
             let error = serde_yaml_ng::from_str::<Ports>(text).unwrap_err().to_string();
             assert!(error.contains(HINT), "{text}: {error}");
         }
