@@ -5,10 +5,10 @@ import { after, before, describe, test } from 'node:test';
 import { PLENUM, STOCK_LIVEKIT, launchMedia } from '../peers/launch.mjs';
 import { KEY, SECRET } from './support/server.mjs';
 
-/** Runs it; the key and its secret by environment. */
+/** Runs it; the server, its key and the secret by environment. */
 async function load(server, flags, env = {}) {
-  const child = spawn(PLENUM, ['load', '--url', server.url, '--json', ...flags], {
-    env: { ...process.env, LIVEKIT_API_KEY: KEY, LIVEKIT_API_SECRET: SECRET, ...env },
+  const child = spawn(PLENUM, ['load', '--json', ...flags], {
+    env: { ...process.env, LIVEKIT_URL: server.url, LIVEKIT_API_KEY: KEY, LIVEKIT_API_SECRET: SECRET, ...env },
   });
   const output = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr']) {
@@ -62,7 +62,7 @@ for (const program of ['plenum', 'livekit']) {
         [{ LIVEKIT_API_SECRET: 'another-secret-of-at-least-32-letters' }, ['--subscribers', '1'], /does not take --api-key with --api-secret/],
         [{}, [], /nobody would come/],
         [{}, ['--subscribers', '1', '--threads', '0'], /--threads/],
-        [{}, ['--subscribers', '1', '--url', 'ws://127.0.0.1:9'], /--url: no answer/],
+        [{ LIVEKIT_URL: 'ws://127.0.0.1:9' }, ['--subscribers', '1'], /--url: no answer/],
       ]) {
         const { code, stdout, stderr } = await load(server, flags, env);
         assert.equal(code, 1, stderr);
