@@ -418,6 +418,7 @@ impl Worker {
         if self.shard.queue.is_empty() {
             return;
         }
+        self.shard.queue.gather();
         let (sent, unsent) = self.socket.send(&self.shard.queue);
         metrics::counter!(names::DATAGRAMS_SENT).increment(sent);
         if unsent > 0 {
