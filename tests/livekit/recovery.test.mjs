@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RoomServiceClient } from 'livekit-server-sdk';
-import { person, until } from './support/browser.mjs';
+import { person, sees, until } from './support/browser.mjs';
 import { KEY, SECRET, token } from './support/server.mjs';
 import { SignalClient } from './support/signal.mjs';
 import { browser, server, site } from './support/stage.mjs';
@@ -20,16 +20,6 @@ for (const connections of ['one connection', 'two connections']) {
   }
 
   const leave = (...tabs) => Promise.all(tabs.map((tab) => tab.context().close()));
-  async function sees(tab, who) {
-    const frames = async () => (await tab.evaluate(() => window.incoming()))[who]?.camera?.frames ?? 0;
-    const first = await frames();
-    await until(`${tab.identity} sees ${who}`, async () => {
-      const now = await frames();
-      // Counted anew on a new connection.
-      return { ok: now > 10 && now !== first, now };
-    });
-  }
-
   // livekit-client's test hooks: what it does to itself or asks the server to do, and whether the session goes on.
   const scenarios = {
     'signal-reconnect': 'goes on',

@@ -8,7 +8,7 @@ import { join as path } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { freePorts, launchMedia } from '../peers/launch.mjs';
-import { launch, person, servePage, until } from './support/browser.mjs';
+import { launch, person, sees, servePage, until } from './support/browser.mjs';
 import { KEY, SECRET, startServer, token } from './support/server.mjs';
 import { SignalClient } from './support/signal.mjs';
 
@@ -105,15 +105,6 @@ for (const connections of ['one connection', 'two connections']) {
     const options = { room: { singlePeerConnection }, connect };
     await tab.evaluate(([url, access, options]) => window.join(url, access, options), [server.url, access, options]);
     return Object.assign(tab, { identity });
-  }
-
-  async function sees(tab, who) {
-    const frames = async () => (await tab.evaluate(() => window.incoming()))[who]?.camera?.frames ?? 0;
-    const first = await frames();
-    await until(`${tab.identity} sees ${who}`, async () => {
-      const now = await frames();
-      return { ok: now > 10 && now !== first, now };
-    });
   }
 
   /** How each connection goes: the kind of our side's candidate, and how the relay is reached. */

@@ -41,7 +41,7 @@ impl Overload {
         self.refuses = self.busy > line && self.ceiling < 1.0;
         // Half way between the ceiling and all of its time.
         let is_drowning = self.refuses && self.busy > f32::midpoint(self.ceiling, 1.0);
-        if is_drowning || self.refuses {
+        if self.refuses {
             self.calm_since = None;
         } else {
             self.calm_since.get_or_insert(now);

@@ -64,3 +64,13 @@ export async function until(what, check, seconds = 20) {
   }
   throw new Error(`${what} did not happen within ${seconds} s; last: ${JSON.stringify(last)}`);
 }
+
+/** Waits until `tab` decodes new pictures of `who`; they are counted anew on a new connection. */
+export async function sees(tab, who) {
+  const frames = async () => (await tab.evaluate(() => window.incoming()))[who]?.camera?.frames ?? 0;
+  const first = await frames();
+  await until(`${tab.identity} sees ${who}`, async () => {
+    const now = await frames();
+    return { ok: now > 10 && now !== first, now };
+  });
+}

@@ -58,6 +58,16 @@ fn track_of(sim: &Sim, peer: PeerHandle) -> Option<&super::super::track::Track> 
     sim.room.participants[&sim.room.by_peer[&peer]].tracks.values().next()
 }
 
+/// How the first track is sent that somebody has just answered for.
+fn sent(sim: &mut Sim) -> crate::downtrack::DownConfig {
+    let effects = sim.take();
+    let config = commands(&effects).into_iter().find_map(|command| match command {
+        shard::Command::AddDown { config, .. } => Some(config.clone()),
+        _ => None,
+    });
+    config.expect("sent after the answer")
+}
+
 #[test]
 fn a_layered_stream_has_layers_to_choose_from() {
     for codec in [Codec::Vp9, Codec::Av1] {
@@ -159,12 +169,7 @@ fn telephones_are_heard_in_their_own_codec() {
     let (alice, bob) = (sim.join("alice"), sim.join("bob"));
     publish(&mut sim, alice, "", Mode::Unused, MediaKind::Audio, &[Codec::Pcmu]);
     sim.answer(bob);
-    let effects = sim.take();
-    let config = commands(&effects).into_iter().find_map(|command| match command {
-        shard::Command::AddDown { config, .. } => Some(config.clone()),
-        _ => None,
-    });
-    let config = config.expect("sent after the answer");
+    let config = sent(&mut sim);
     assert_eq!(config.payload_types, [(Codec::Pcmu, 0)]);
     assert_eq!(config.clock_rate(), 8_000);
 }
@@ -177,12 +182,7 @@ fn a_room_may_want_pictures_late() {
         let (alice, bob) = (sim.join("alice"), sim.join("bob"));
         sim.publish(alice, proto::TrackSource::Camera);
         sim.answer(bob);
-        let effects = sim.take();
-        let config = commands(&effects).into_iter().find_map(|command| match command {
-            shard::Command::AddDown { config, .. } => Some(config.clone()),
-            _ => None,
-        });
-        let config = config.expect("sent after the answer");
+        let config = sent(&mut sim);
         assert_eq!(config.playout_delay.map(|(_, delay)| delay), wanted);
     }
 }
