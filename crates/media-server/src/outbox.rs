@@ -20,12 +20,14 @@ const BATCH: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Letter {
     message: Message,
+    /// Bytes of the message, as Protobuf.
+    len: usize,
     binary: OnceLock<Bytes>,
 }
 
 impl Letter {
     pub(crate) fn new(message: Message) -> Arc<Self> {
-        Arc::new(Self { message, binary: OnceLock::new() })
+        Arc::new(Self { len: message.encoded_len(), message, binary: OnceLock::new() })
     }
 
     /// The frame that carries it.
@@ -89,7 +91,7 @@ impl Outbox {
     /// Lets a message wait for the client.
     pub(crate) fn send(&self, message: Outgoing) -> Result<(), TooSlow> {
         let len = match &message {
-            Outgoing::Message(letter) => letter.message.encoded_len(),
+            Outgoing::Message(letter) => letter.len,
             Outgoing::Close => 0,
         };
         let before = self.waiting.fetch_add(len, Ordering::Relaxed);
