@@ -3,6 +3,9 @@
 //!
 //! The same packets to as many receivers as a row of `benches/media.mjs` has, with the server's own SRTP, send queue and
 //! batching. Another process on the second core reads and discards. Prints JSON.
+//!
+//! With `--echo-core 0`: the least that forwarding can take on an idle machine, there and back through a process on that
+//! core that only answers. Most of it is waking up.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, IoSliceMut};
@@ -40,6 +43,13 @@ fn main() {
         discard(*sockets as usize);
         return;
     }
+    if given.contains_key("echo") {
+        echo();
+    }
+    if let Some(core) = given.get("echo-core") {
+        idle_loopback(&core.to_string());
+        return;
+    }
     let shape = Shape {
         destinations: number("destinations", 20) as usize,
         tracks: number("tracks", 1) as usize,
@@ -49,7 +59,7 @@ fn main() {
         time: Duration::from_millis(number("time-ms", 5_000)),
     };
     let core = given.get("sink-core").map(u64::to_string);
-    let sink = Sink::start(shape.destinations, core.as_deref());
+    let sink = Sink::start("--sink", shape.destinations, core.as_deref());
     run(&shape, &sink.ports);
 }
 
@@ -151,7 +161,7 @@ struct Sink {
 }
 
 impl Sink {
-    fn start(sockets: usize, core: Option<&str>) -> Self {
+    fn start(mode: &str, sockets: usize, core: Option<&str>) -> Self {
         let program = std::env::current_exe().expect("this program has a file");
         let mut command = match core {
             Some(core) => {
@@ -161,7 +171,7 @@ impl Sink {
             }
             None => Command::new(program),
         };
-        let child = command.args(["--sink", &sockets.to_string()]).stdout(Stdio::piped()).spawn();
+        let child = command.args([mode, &sockets.to_string()]).stdout(Stdio::piped()).spawn();
         let mut child = child.expect("this program starts again");
         let mut line = String::new();
         let output = child.stdout.take().expect("it is piped");
@@ -205,6 +215,40 @@ fn discard(count: usize) {
             while state.recv(UdpSockRef::from(socket), &mut slices, &mut metas).is_ok() {}
         }
     }
+}
+
+#[expect(clippy::print_stdout, reason = "the port is what the sender waits for")]
+fn echo() -> ! {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    println!("{}", socket.local_addr().expect("it is bound").port());
+    let mut buffer = [0; 1_500];
+    loop {
+        let (len, from) = socket.recv_from(&mut buffer).expect("somebody sends");
+        socket.send_to(&buffer[..len], from).expect("loopback takes it");
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the numbers are what this program is for")]
+fn idle_loopback(core: &str) {
+    const PACKETS: usize = 300;
+    let other = Sink::start("--echo", 1, Some(core));
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    socket.connect(("127.0.0.1", other.ports[0])).expect("an address");
+    socket.set_nonblocking(true).expect("sockets can be set");
+    let mut times: Vec<Duration> = Vec::with_capacity(PACKETS);
+    for _ in 0..PACKETS {
+        std::thread::sleep(Duration::from_millis(10));
+        let sent = Instant::now();
+        socket.send(&[0; 1_000]).expect("loopback takes it");
+        // Awake all the time: only the other one is to be woken.
+        while socket.recv(&mut [0; 1_500]).is_err() {
+            std::hint::spin_loop();
+        }
+        times.push(sent.elapsed());
+    }
+    times.sort_unstable();
+    let at = |part: usize| times[(PACKETS - 1) * part / 100].as_micros();
+    println!("{{\"p50\": {}, \"p99\": {}, \"max\": {}}}", at(50), at(99), at(100));
 }
 
 /// Processor time of this process.

@@ -121,6 +121,11 @@ function floor(program, shape) {
   return JSON.parse(execFileSync("taskset", ["-c", SERVER_CORE, program, ...words], { encoding: "utf8" }));
 }
 
+/** What there and back takes where nothing is done with a packet. */
+function idleLoopback(program) {
+  return JSON.parse(execFileSync("taskset", ["-c", LOAD_CORE, program, "--echo-core", SERVER_CORE], { encoding: "utf8" }));
+}
+
 const wanted = told.rows?.split(",");
 const rows = ROWS.filter((row) => (wanted ? wanted.includes(row.name) : !QUICK || row.quick));
 const programs = ["plenum", ...(STOCK_LIVEKIT ? ["livekit"] : [])];
@@ -128,7 +133,9 @@ if (programs.length < 2) console.error("livekit-server is not installed: `cargo 
 const floorBinary = floorProgram();
 
 const results = rows.map((row) => ({ row: row.name, plenum: [], livekit: [], floor: [] }));
+const idle = [];
 for (let round = 0; round < ROUNDS; round += 1) {
+  idle.push(idleLoopback(floorBinary));
   for (const [at, row] of rows.entries()) {
     // Who goes first changes: what the machine does besides is nobody's.
     for (const program of round % 2 ? programs.toReversed() : programs) {
@@ -178,4 +185,6 @@ for (const table of tables) {
 }
 const gso = results.flatMap((result) => result.floor).at(0)?.gso_segments;
 console.log(`\nGSO: ${gso === undefined ? "not asked" : gso > 1 ? `up to ${gso} packets a call` : "none on this kernel"}`);
-if (told.json) writeFileSync(told.json, JSON.stringify({ rounds: ROUNDS, seconds: SECONDS, gso_segments: gso, tables, results }, undefined, 2));
+const [middle, late] = ["p50", "p99"].map((part) => cell(idle, (one) => one[part]));
+console.log(`Idle loopback, there and back: p50 ${shown(middle.value)} ±${shown(middle.spread)} µs, p99 ${shown(late.value)} ±${shown(late.spread)} µs. Delays above hold it.`);
+if (told.json) writeFileSync(told.json, JSON.stringify({ rounds: ROUNDS, seconds: SECONDS, gso_segments: gso, idle_loopback_us: idle, tables, results }, undefined, 2));

@@ -15,12 +15,17 @@ pub(crate) fn run(args: &[String]) -> Result<bool> {
     let Some((target, rest)) = args.split_first().filter(|(name, _)| targets.contains(name)) else {
         bail!("which one? cargo xtask fuzz <{}>", targets.join("|"));
     };
-    show(program("cargo", "fuzz").args(["+nightly", "fuzz", "run", target]).args(rest))
-        .context("fuzzing needs `rustup toolchain install nightly` and `cargo install cargo-fuzz`")?;
-    Ok(true)
+    let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+    show_fuzz("run", target, &rest).map(|()| true)
 }
 
-fn targets() -> Result<Vec<String>> {
+/// `cargo fuzz <verb> <target> <rest…>`, on the terminal.
+pub(crate) fn show_fuzz(verb: &str, target: &str, rest: &[&str]) -> Result<()> {
+    show(program("cargo", "fuzz").args(["+nightly", "fuzz", verb, target]).args(rest))
+        .context("fuzzing needs `rustup toolchain install nightly` and `cargo install cargo-fuzz`")
+}
+
+pub(crate) fn targets() -> Result<Vec<String>> {
     let folder = places::repo("fuzz/fuzz_targets");
     let entries = fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))?;
     let mut names: Vec<String> = entries

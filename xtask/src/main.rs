@@ -5,6 +5,7 @@
 mod count;
 mod dev;
 mod fuzz;
+mod long;
 mod peers;
 mod places;
 mod run;
@@ -25,6 +26,7 @@ cargo xtask <verb>
   dev [args…]      the server with the web client reloading as you type; args go to `plenum`
   e2e [args…]      browser tests against the binary; args go to Playwright, such as `-g chat`
   fuzz <target>    fuzzes one parser until stopped (needs nightly and cargo-fuzz)
+  long [target…]   fuzzes every parser for half an hour; goes on where it was stopped, `--anew` from the start
   peers            installs the stock nats-server and livekit-server that tests compare with
 ";
 
@@ -51,6 +53,7 @@ fn dispatch(verb: &str, rest: &[String]) -> Result<bool> {
         "dev" => dev::run(rest).map(|()| true),
         "e2e" => suite::e2e(rest),
         "fuzz" => fuzz::run(rest),
+        "long" => long::run(rest),
         "peers" => peers::install().map(|peers| {
             println!("nats-server      {}", peers.nats_server.display());
             println!("livekit-server   {}", peers.livekit_server.display());

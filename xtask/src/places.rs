@@ -22,6 +22,11 @@ pub(crate) fn log(stage: &str) -> PathBuf {
     ROOT.join("target/xtask").join(format!("{stage}.log"))
 }
 
+/// What is kept of hunts that take hours.
+pub(crate) fn long(path: &str) -> PathBuf {
+    ROOT.join("target/long").join(path)
+}
+
 /// A program as `cargo build` leaves it: `plenum`, or an example.
 pub(crate) fn binary(name: &str) -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| ROOT.join("target"), PathBuf::from);

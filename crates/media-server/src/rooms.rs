@@ -18,7 +18,7 @@ use rand::rngs::StdRng;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::metrics_names as names;
-use crate::outbox::{Outbox, Outgoing};
+use crate::outbox::{Letter, Outbox, Outgoing};
 use crate::tally::{Node, Tally};
 use crate::thread::{Health, ShardHandle, ToShard};
 use crate::webhook::{RoomWebhooks, Webhooks};
@@ -376,7 +376,12 @@ impl RoomTask {
         for effect in effects {
             self.tally.see(&effect);
             match effect {
-                Effect::Signal { peer, message } => self.tell(peer, Outgoing::Message(message)),
+                Effect::Signal { to, message } => {
+                    let letter = Letter::new(*message);
+                    for peer in to {
+                        self.tell(peer, Outgoing::Message(letter.clone()));
+                    }
+                }
                 Effect::CloseSignal { peer } => {
                     self.tell(peer, Outgoing::Close);
                     self.outboxes.remove(&peer);

@@ -8,15 +8,16 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::SinkExt as _;
 use livekit_protocol as proto;
 use livekit_protocol::signal_response::Message as Signal;
 use plenum_media::room::RoomOptions;
-use plenum_media::signalling::{Format, Incoming, JoinParams, MAX_MESSAGE_LEN, authorize, decode, encode};
+use plenum_media::signalling::{Format, Incoming, JoinParams, MAX_MESSAGE_LEN, authorize, decode};
 use plenum_media::token::{self, Claims};
 use tokio::sync::oneshot;
 
 use crate::metrics_names as names;
-use crate::outbox::{Outbox, OutboxReader, Outgoing, outbox};
+use crate::outbox::{Letter, Outbox, OutboxReader, Outgoing, outbox};
 use crate::rooms::{RoomHandle, RoomMessage, Rooms, Seat};
 use crate::tally::{Node, label};
 
@@ -211,15 +212,17 @@ async fn pump(
     let mut allowance = Allowance::new(heard);
     loop {
         tokio::select! {
-            outgoing = messages.recv() => match outgoing {
-                Some(Outgoing::Message(message)) => {
-                    let written = write(socket, frame(*message, format)).await;
-                    count(node, written, "response");
-                    if !written {
-                        return;
-                    }
+            outgoing = messages.recv() => {
+                let letters: Vec<_> = outgoing.iter().map_while(Outgoing::letter).collect();
+                let frames = letters.iter().map(|letter| letter.frame(format)).collect();
+                let written = write(socket, frames).await;
+                node.told(letters.len(), written);
+                if !written {
+                    return;
                 }
-                Some(Outgoing::Close) | None => return close(socket, 1000, "").await,
+                if letters.is_empty() || letters.len() < outgoing.len() {
+                    return close(socket, 1000, "").await;
+                }
             },
             incoming = socket.recv() => {
                 heard = Instant::now();
@@ -229,7 +232,7 @@ async fn pump(
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
                     Some(Ok(Message::Close(_)) | Err(_)) | None => return,
                 };
-                count(node, decoded.is_ok(), "request");
+                node.heard(decoded.is_ok());
                 match decoded {
                     Ok((request, used)) => {
                         format = used;
@@ -248,18 +251,12 @@ async fn pump(
                 allowance.spend(heard).await;
             }
             _ = ping.tick() => {
-                if heard.elapsed() > SILENCE || !write(socket, Message::Ping(Vec::new().into())).await {
+                if heard.elapsed() > SILENCE || !write(socket, vec![Message::Ping(Vec::new().into())]).await {
                     return;
                 }
             }
         }
     }
-}
-
-fn count(node: &Node, success: bool, direction: &'static str) {
-    let status = if success { "success" } else { "failure" };
-    let labels = [label("type", "signal"), label("status", status), label("direction", direction)];
-    node.count(names::LIVEKIT_MESSAGES, &labels);
 }
 
 /// How much a client may still send.
@@ -283,23 +280,22 @@ impl Allowance {
     }
 }
 
-fn frame(message: Signal, format: Format) -> Message {
-    let bytes = encode(message, format);
-    match format {
-        Format::Binary => Message::Binary(bytes.into()),
-        Format::Json => Message::Text(String::from_utf8(bytes).unwrap_or_default().into()),
-    }
-}
-
-async fn write(socket: &mut WebSocket, message: Message) -> bool {
-    matches!(tokio::time::timeout(WRITE_TIMEOUT, socket.send(message)).await, Ok(Ok(())))
+/// Sends frames together. `false` if the client does not take them.
+async fn write(socket: &mut WebSocket, frames: Vec<Message>) -> bool {
+    let write = async {
+        for frame in frames {
+            socket.feed(frame).await?;
+        }
+        socket.flush().await
+    };
+    matches!(tokio::time::timeout(WRITE_TIMEOUT, write).await, Ok(Ok(())))
 }
 
 /// Says the last word and waits for the other side's (RFC 6455 §7.1.1). To go at once would reset the TCP connection under
 /// what the client is sending, and Firefox then throws away what it has not read yet, the reason to leave included.
 async fn close(socket: &mut WebSocket, code: u16, reason: &str) {
     let frame = CloseFrame { code, reason: reason.into() };
-    if write(socket, Message::Close(Some(frame))).await {
+    if write(socket, vec![Message::Close(Some(frame))]).await {
         let farewell = async { while let Some(Ok(_)) = socket.recv().await {} };
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, farewell).await;
     }
@@ -316,7 +312,7 @@ async fn refuse(
         action: action as i32,
         ..proto::LeaveRequest::default()
     };
-    if write(socket, frame(Signal::Leave(leave), Format::Binary)).await {
+    if write(socket, vec![Letter::new(Signal::Leave(leave)).frame(Format::Binary)]).await {
         close(socket, 1000, "").await;
     }
 }

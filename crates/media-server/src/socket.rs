@@ -97,7 +97,7 @@ impl MediaSocket {
         &mut self.socket
     }
 
-    /// Hands every datagram of one batch to `take`. `false` if there was none.
+    /// Hands every datagram of one batch to `take`. `false` once there is nothing more: what comes later wakes again.
     pub(crate) fn receive(&mut self, mut take: impl FnMut(Path, &[u8])) -> io::Result<bool> {
         let mut metas = [RecvMeta::default(); BATCH_SIZE];
         let mut slices: Vec<IoSliceMut<'_>> =
@@ -120,7 +120,7 @@ impl MediaSocket {
                 take(path, datagram);
             }
         }
-        Ok(count > 0)
+        Ok(count == BATCH_SIZE)
     }
 
     /// Sends what is for UDP. Returns how many datagrams the kernel took and how many it did not.

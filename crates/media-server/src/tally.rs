@@ -15,35 +15,86 @@ use proto::signal_response::Message as Signal;
 
 use crate::metrics_names as names;
 
-/// The machine, as a label.
+/// The machine, as a label, and what is counted so often that it is looked up once.
 #[derive(Debug, Clone)]
-pub(crate) struct Node(SharedString);
+pub(crate) struct Node {
+    id: SharedString,
+    frequent: Arc<Frequent>,
+}
+
+/// Counters of what happens for each signal message and each subscription.
+#[derive(Debug)]
+struct Frequent {
+    requests: metrics::Counter,
+    bad_requests: metrics::Counter,
+    responses: metrics::Counter,
+    unsent_responses: metrics::Counter,
+    subscribes: metrics::Counter,
+    subscribed_audio: metrics::Gauge,
+    subscribed_video: metrics::Gauge,
+}
 
 impl Node {
     pub(crate) fn new(node_id: &str) -> Self {
-        Self(SharedString::from_shared(Arc::from(node_id)))
+        let id = SharedString::from_shared(Arc::from(node_id));
+        let counter = |name, own: &[_]| metrics::counter!(name, labels(&id, own));
+        let messages = |direction, status| {
+            let own = [label("type", "signal"), label("status", status), label("direction", direction)];
+            counter(names::LIVEKIT_MESSAGES, &own)
+        };
+        let subscribed =
+            |kind| metrics::gauge!(names::LIVEKIT_SUBSCRIBED, labels(&id, &[label("kind", kind)]));
+        let frequent = Frequent {
+            requests: messages("request", "success"),
+            bad_requests: messages("request", "failure"),
+            responses: messages("response", "success"),
+            unsent_responses: messages("response", "failure"),
+            subscribes: counter(names::LIVEKIT_SUBSCRIBES, &[label("state", "success"), label("error", "")]),
+            subscribed_audio: subscribed("AUDIO"),
+            subscribed_video: subscribed("VIDEO"),
+        };
+        Self { id, frequent: Arc::new(frequent) }
     }
 
-    fn gauge(&self, name: &'static str, labels: &[(&'static str, SharedString)]) -> metrics::Gauge {
-        metrics::gauge!(name, self.labels(labels))
+    /// A client has said something, which was a signal message or not.
+    pub(crate) fn heard(&self, understood: bool) {
+        let Frequent { requests, bad_requests, .. } = &*self.frequent;
+        if understood { requests } else { bad_requests }.increment(1);
     }
 
-    pub(crate) fn count(&self, name: &'static str, labels: &[(&'static str, SharedString)]) {
-        self.add(name, labels, 1);
+    /// So many signal messages were sent to a client, or could not be.
+    pub(crate) fn told(&self, messages: usize, sent: bool) {
+        let Frequent { responses, unsent_responses, .. } = &*self.frequent;
+        if sent { responses } else { unsent_responses }.increment(messages as u64);
     }
 
-    pub(crate) fn add(&self, name: &'static str, labels: &[(&'static str, SharedString)], count: u64) {
-        metrics::counter!(name, self.labels(labels)).increment(count);
+    fn subscribed(&self, kind: MediaKind) -> &metrics::Gauge {
+        match kind {
+            MediaKind::Audio => &self.frequent.subscribed_audio,
+            MediaKind::Video => &self.frequent.subscribed_video,
+        }
     }
 
-    pub(crate) fn observe(&self, name: &'static str, labels: &[(&'static str, SharedString)], value: f64) {
-        metrics::histogram!(name, self.labels(labels)).record(value);
+    fn gauge(&self, name: &'static str, own: &[(&'static str, SharedString)]) -> metrics::Gauge {
+        metrics::gauge!(name, labels(&self.id, own))
     }
 
-    fn labels(&self, labels: &[(&'static str, SharedString)]) -> Vec<metrics::Label> {
-        let own = [("node_id", self.0.clone()), ("node_type", SharedString::const_str("SERVER"))];
-        own.iter().chain(labels).map(|(name, value)| metrics::Label::new(*name, value.clone())).collect()
+    pub(crate) fn count(&self, name: &'static str, own: &[(&'static str, SharedString)]) {
+        self.add(name, own, 1);
     }
+
+    pub(crate) fn add(&self, name: &'static str, own: &[(&'static str, SharedString)], count: u64) {
+        metrics::counter!(name, labels(&self.id, own)).increment(count);
+    }
+
+    pub(crate) fn observe(&self, name: &'static str, own: &[(&'static str, SharedString)], value: f64) {
+        metrics::histogram!(name, labels(&self.id, own)).record(value);
+    }
+}
+
+fn labels(node_id: &SharedString, own: &[(&'static str, SharedString)]) -> Vec<metrics::Label> {
+    let node = [("node_id", node_id.clone()), ("node_type", SharedString::const_str("SERVER"))];
+    node.iter().chain(own).map(|(name, value)| metrics::Label::new(*name, value.clone())).collect()
 }
 
 const IN: &[(&str, SharedString)] = &[("direction", SharedString::const_str("incoming"))];
@@ -97,7 +148,7 @@ pub(crate) struct Tally {
     protocols: HashMap<PeerHandle, i32>,
     /// Published tracks by name.
     published: HashMap<String, &'static str>,
-    subscribed: HashMap<DownKey, (PeerHandle, &'static str)>,
+    subscribed: HashMap<DownKey, (PeerHandle, MediaKind)>,
 }
 
 #[derive(Debug)]
@@ -127,7 +178,11 @@ impl Tally {
 
     pub(crate) fn see(&mut self, effect: &Effect) {
         match effect {
-            Effect::Signal { peer, message } => self.signal(*peer, message),
+            Effect::Signal { to, message } => {
+                if let [peer] = to[..] {
+                    self.signal(peer, message);
+                }
+            }
             Effect::Shard { command, .. } => self.command(command),
             Effect::Webhook(event) => self.event(event),
             Effect::CloseSignal { peer } => {
@@ -159,14 +214,10 @@ impl Tally {
     fn command(&mut self, command: &shard::Command) {
         match command {
             shard::Command::AddDown { peer, config } => {
-                let kind = match config.kind {
-                    MediaKind::Audio => "AUDIO",
-                    MediaKind::Video => "VIDEO",
-                };
-                if self.subscribed.insert(config.key, (*peer, kind)).is_none() {
-                    self.node.gauge(names::LIVEKIT_SUBSCRIBED, &[label("kind", kind)]).increment(1.0);
-                    let labels = [label("state", "success"), label("error", "")];
-                    self.node.count(names::LIVEKIT_SUBSCRIBES, &labels);
+                let before = self.subscribed.insert(config.key, (*peer, config.kind));
+                if before.is_none() {
+                    self.node.subscribed(config.kind).increment(1.0);
+                    self.node.frequent.subscribes.increment(1);
                 }
             }
             shard::Command::RemoveDown { key, .. } => self.unsubscribed(*key),
@@ -218,7 +269,7 @@ impl Tally {
 
     fn unsubscribed(&mut self, key: DownKey) {
         if let Some((_, kind)) = self.subscribed.remove(&key) {
-            self.node.gauge(names::LIVEKIT_SUBSCRIBED, &[label("kind", kind)]).decrement(1.0);
+            self.node.subscribed(kind).decrement(1.0);
         }
     }
 

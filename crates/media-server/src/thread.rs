@@ -29,6 +29,9 @@ const BATCHES: usize = 8;
 const MESSAGES: usize = 512;
 /// Data messages that may wait for one busy room; beyond, they are dropped.
 const PENDING_DATA: usize = 1_024;
+/// Time for the rest of a picture to come in: its packets leave together then, in one message to each receiver instead of
+/// one for each packet. Senders let packets of a picture go in bursts.
+const REST_OF_PICTURE: Duration = Duration::from_micros(100);
 /// How often a thread looks back on what it had to do; later if there is nothing to do.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
 /// Frames that may wait for a TCP client; beyond, frames are dropped as a network would.
@@ -193,6 +196,7 @@ pub(crate) fn start(
             foreign: HashMap::new(),
             pending: VecDeque::new(),
             node: node.clone(),
+            datagrams: Datagrams::default(),
             measured: Instant::now(),
             worked: Duration::ZERO,
             overload: Overload::new(load_ceiling),
@@ -223,12 +227,30 @@ struct Worker {
     foreign: HashMap<SocketAddr, ShardId>,
     pending: VecDeque<shard::Event>,
     node: Node,
+    datagrams: Datagrams,
     /// When it was last measured how much there is to do, and how long it has worked since.
     measured: Instant,
     worked: Duration,
     overload: Overload,
     health: Health,
     stopped: bool,
+}
+
+/// Counters of every turn.
+struct Datagrams {
+    received: metrics::Counter,
+    sent: metrics::Counter,
+    unsent: metrics::Counter,
+}
+
+impl Default for Datagrams {
+    fn default() -> Self {
+        Self {
+            received: metrics::counter!(names::DATAGRAMS_RECEIVED),
+            sent: metrics::counter!(names::DATAGRAMS_SENT),
+            unsent: metrics::counter!(names::DATAGRAMS_UNSENT),
+        }
+    }
 }
 
 /// Addresses that a thread remembers to belong to others.
@@ -242,6 +264,7 @@ impl Worker {
             return;
         }
         let mut more = false;
+        sleep_exactly();
         while !self.stopped {
             let now = Instant::now();
             let wait = if more || !self.pending.is_empty() {
@@ -255,9 +278,16 @@ impl Worker {
                 tracing::error!(%error, "A media thread cannot wait for its socket");
                 return;
             }
-            let woken = Instant::now();
+            let mut woken = Instant::now();
             // Readiness is told once, so everything is read until there is nothing, over as many turns as it takes.
-            more = self.receive() | self.take_messages();
+            more = self.receive();
+            if !more && self.shard.expects_more() {
+                let before = Instant::now();
+                std::thread::sleep(REST_OF_PICTURE);
+                woken += before.elapsed();
+                more = self.receive();
+            }
+            more |= self.take_messages();
             let now = Instant::now();
             if self.shard.next_timeout() <= now {
                 self.shard.handle_timeout(now);
@@ -314,17 +344,16 @@ impl Worker {
                     Received::Dropped(reason) => dropped(reason),
                 }
             });
-            metrics::counter!(names::DATAGRAMS_RECEIVED).increment(received);
+            self.datagrams.received.increment(received);
             match result {
-                Ok(true) => {}
+                // What has come in leaves in the same turn.
+                Ok(true) => self.flush(),
                 Ok(false) => return false,
                 Err(error) => {
                     tracing::warn!(%error, "Receiving from the media port failed");
                     return false;
                 }
             }
-            // What has come in leaves in the same turn.
-            self.flush();
         }
         true
     }
@@ -420,10 +449,8 @@ impl Worker {
         }
         self.shard.queue.gather();
         let (sent, unsent) = self.socket.send(&self.shard.queue);
-        metrics::counter!(names::DATAGRAMS_SENT).increment(sent);
-        if unsent > 0 {
-            metrics::counter!(names::DATAGRAMS_UNSENT).increment(unsent);
-        }
+        self.datagrams.sent.increment(sent);
+        self.datagrams.unsent.increment(unsent);
         if !self.tcp.is_empty() {
             for (bytes, path) in self.shard.queue.iter() {
                 if path.protocol == PathProtocol::Tcp
@@ -446,6 +473,12 @@ fn forward(all: &[ShardHandle], owner: ShardId, path: Path, datagram: &[u8], tea
         }
         None => dropped(DropReason::Unauthentic),
     }
+}
+
+/// Lets short sleeps of this thread end when they should: by default Linux adds up to 50 µs.
+fn sleep_exactly() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
 }
 
 fn dropped(reason: DropReason) {

@@ -249,9 +249,11 @@ impl Play {
         let mut moment = Moment { now: self.now, unix_ms: 1, rng: &mut self.rng };
         for effect in self.room.step(&mut moment, command) {
             match effect {
-                Effect::Signal { peer, message } => {
-                    assert!(!self.closed.contains(&peer), "nothing is said to who is gone");
-                    self.hear(peer, *message);
+                Effect::Signal { to, message } => {
+                    for peer in to {
+                        assert!(!self.closed.contains(&peer), "nothing is said to who is gone");
+                        self.hear(peer, (*message).clone());
+                    }
                 }
                 Effect::CloseSignal { peer } => _ = self.closed.insert(peer),
                 Effect::Shard { command, .. } => self.tell(*command),

@@ -62,6 +62,10 @@ impl Room {
             return;
         }
         self.remove(moment, &identity, DisconnectReason::DuplicateIdentity, Some(Action::Disconnect));
+        if self.news.mentions(&identity) {
+            // Whoever comes in between must not take this one for the one who left.
+            self.tell_news();
+        }
         let opening = std::mem::take(&mut params.opening);
         let mut participant = new_participant(moment, params, peer);
         participant.way = self.ways.get(&identity).copied().unwrap_or_default();
@@ -85,7 +89,7 @@ impl Room {
         let welcome = self.welcome(moment, &identity);
         self.send(peer, Response::Join(welcome));
         self.refresh_token(moment, &identity);
-        self.broadcast(&identity);
+        self.announce(moment.now, &identity);
         self.reconcile(&identity);
         for request in opening.tracks {
             self.add_track(moment, &identity, request);
@@ -156,9 +160,10 @@ impl Room {
         self.data_unsettled = true;
         self.wishes_changed.extend(received.map(|carrying| (identity.clone(), carrying.source)));
 
+        let published = participant.is_publisher();
         let info = self.departed(moment, &mut participant, reason);
         if !participant.permission.hidden {
-            self.broadcast_info(&info, None);
+            self.announce_departure(moment.now, info.clone(), published);
             self.departed.remember(moment.now, info);
         }
         if self.participants.values().all(Participant::is_dependent) {
@@ -250,7 +255,7 @@ impl Room {
         participant.touch();
         let info = participant.info();
         let answer = participant.subscriber.held_answer.take();
-        self.broadcast(identity);
+        self.announce(moment.now, identity);
         self.data_unsettled = true;
         self.webhook(moment, "participant_joined", |event| event.participant = Some(info));
         if let Some(answer) = answer {
@@ -298,6 +303,7 @@ impl Room {
             }
         }
         self.check_demand(now);
+        self.tell_due_news(now);
         if past(self.counts_due) {
             self.counts_due = None;
             self.broadcast_room();
@@ -309,31 +315,8 @@ impl Room {
 
     pub(super) fn broadcast_room(&mut self) {
         self.count();
-        let room = self.info.clone();
-        let peers: Vec<PeerHandle> = self.participants.values().map(|p| p.peer).collect();
-        for peer in peers {
-            self.send(peer, Response::RoomUpdate(proto::RoomUpdate { room: Some(room.clone()) }));
-        }
-    }
-
-    /// Tells everybody, themselves included, how a participant is now.
-    pub(super) fn broadcast(&mut self, identity: &Identity) {
-        let Some(participant) = self.participants.get(identity) else { return };
-        let (info, hidden, peer) = (participant.info(), participant.permission.hidden, participant.peer);
-        if hidden {
-            let update = proto::ParticipantUpdate { participants: vec![info] };
-            self.send(peer, Response::Update(update));
-        } else {
-            self.broadcast_info(&info, None);
-        }
-    }
-
-    pub(super) fn broadcast_info(&mut self, info: &ParticipantInfo, except: Option<PeerHandle>) {
-        let peers = self.participants.values().map(|p| p.peer).filter(|peer| Some(*peer) != except);
-        for peer in peers.collect::<Vec<_>>() {
-            let update = proto::ParticipantUpdate { participants: vec![info.clone()] };
-            self.send(peer, Response::Update(update));
-        }
+        let update = proto::RoomUpdate { room: Some(self.info.clone()) };
+        self.send_all(self.everybody(), Response::RoomUpdate(update));
     }
 
     /// Sends a token that carries what holds now.

@@ -12,6 +12,7 @@ mod dispatch;
 mod dynacast;
 mod fuzz;
 mod members;
+mod news;
 mod offers;
 mod participant;
 mod publish;
@@ -39,6 +40,7 @@ pub use api::{ApiCall, ApiError, ApiReply};
 pub use config::{Limits, RoomDefaults, RoomOptions, TextLimits, TooLong};
 pub use fuzz::{fuzz, fuzz_api};
 pub use members::JoinRefused;
+use news::News;
 use participant::{Participant, Way};
 use resume::Departed;
 pub use rpc::RpcFailure;
@@ -183,8 +185,8 @@ pub enum Command {
 pub enum Effect {
     /// Send a signal message.
     Signal {
-        /// To whom.
-        peer: PeerHandle,
+        /// To whom: one, or many who are told the same.
+        to: Vec<PeerHandle>,
         /// What.
         message: Box<Response>,
     },
@@ -240,6 +242,7 @@ pub struct Room {
     was_used: bool,
     counts_due: Option<Instant>,
     departed: Departed,
+    news: News,
     /// Who is to come by which way (a test hook of clients); the others choose.
     ways: BTreeMap<Identity, Way>,
     /// Calls of the server API that a participant has yet to answer.
@@ -298,6 +301,7 @@ impl Room {
             was_used: false,
             counts_due: None,
             departed: Departed::default(),
+            news: News::new(moment.now),
             ways: BTreeMap::new(),
             rpcs: BTreeMap::new(),
             dispatches: Vec::new(),
@@ -352,7 +356,13 @@ impl Room {
         let participants = self.participants.values().filter_map(Participant::deadline);
         let demand = self.demand_checks.first().map(|(at, _)| *at);
         let rpcs = self.rpcs.values().map(rpc::Waiting::deadline);
-        participants.chain(closing).chain(self.counts_due).chain(demand).chain(rpcs).min()
+        participants
+            .chain(closing)
+            .chain(self.counts_due)
+            .chain(self.news.due())
+            .chain(demand)
+            .chain(rpcs)
+            .min()
     }
 
     fn time_alone(&self) -> Duration {
@@ -440,7 +450,13 @@ impl Room {
     }
 
     fn send(&mut self, peer: PeerHandle, message: Response) {
-        self.effects.push(Effect::Signal { peer, message: Box::new(message) });
+        self.send_all(vec![peer], message);
+    }
+
+    fn send_all(&mut self, to: Vec<PeerHandle>, message: Response) {
+        if !to.is_empty() {
+            self.effects.push(Effect::Signal { to, message: Box::new(message) });
+        }
     }
 
     fn tell_shard(&mut self, peer: PeerHandle, command: shard::Command) {

@@ -27,9 +27,11 @@ impl Room {
             participant.level = level;
             let speaker =
                 proto::SpeakerInfo { sid: participant.info.sid.clone(), level, active: level > 0.0 };
-            self.tell_listeners(identity, &sid, |_| {
-                Response::SpeakersChanged(proto::SpeakersChanged { speakers: vec![speaker.clone()] })
-            });
+            let changed = proto::SpeakersChanged { speakers: vec![speaker] };
+            // Those who receive the track, and its publisher.
+            let listens = |(other, p): &(&Identity, &Participant)| *other == identity || p.receives(&sid);
+            let listening = self.participants.iter().filter(listens).map(|(_, p)| p.peer).collect();
+            self.send_all(listening, Response::SpeakersChanged(changed));
         }
     }
 
@@ -45,14 +47,12 @@ impl Room {
         participant.score = score;
         let Some(info) = participant.quality_info() else { return };
         let sids: Vec<String> = participant.tracks.keys().cloned().collect();
-        let message =
-            || Response::ConnectionQuality(proto::ConnectionQualityUpdate { updates: vec![info.clone()] });
+        let message = Response::ConnectionQuality(proto::ConnectionQualityUpdate { updates: vec![info] });
         let hidden = participant.permission.hidden;
         let listens = |other: &Participant| !hidden && sids.iter().any(|sid| other.receives(sid));
         let peers = self.participants.iter().filter(|(other, p)| *other == identity || listens(p));
-        for peer in peers.map(|(_, p)| p.peer).collect::<Vec<_>>() {
-            self.send(peer, message());
-        }
+        let peers = peers.map(|(_, p)| p.peer).collect();
+        self.send_all(peers, message);
     }
 
     /// Tracks that a participant receives are paused, or go on.
@@ -67,15 +67,6 @@ impl Room {
         let stream_states: Vec<_> = tracks.iter().filter_map(state).collect();
         if !stream_states.is_empty() {
             self.send(peer, Response::StreamStateUpdate(proto::StreamStateUpdate { stream_states }));
-        }
-    }
-
-    /// Sends to everybody who receives the track, and to its publisher.
-    fn tell_listeners(&mut self, identity: &Identity, sid: &str, message: impl Fn(&Participant) -> Response) {
-        let listening = self.participants.iter().filter(|(other, p)| *other == identity || p.receives(sid));
-        let messages: Vec<_> = listening.map(|(_, p)| (p.peer, message(p))).collect();
-        for (peer, message) in messages {
-            self.send(peer, message);
         }
     }
 }

@@ -112,8 +112,7 @@ impl Room {
             self.end_data_tracks(identity);
         }
         if is_hidden && !was_hidden {
-            // For the others this one leaves.
-            self.broadcast_info(&gone, Some(peer));
+            self.announce_hiding(gone, peer);
         }
         self.broadcast(identity);
         self.refresh_token(moment, identity);

@@ -121,9 +121,7 @@ impl Room {
         let speaker = proto::SpeakerInfo { sid: participant.info.sid.clone(), level, active: level > 0.0 };
         let hidden = participant.permission.hidden;
         let hears = self.participants.iter().filter(|(other, _)| !hidden || *other == identity);
-        for peer in hears.map(|(_, p)| p.peer).collect::<Vec<_>>() {
-            let changed = proto::SpeakersChanged { speakers: vec![speaker.clone()] };
-            self.send(peer, Response::SpeakersChanged(changed));
-        }
+        let hears = hears.map(|(_, p)| p.peer).collect();
+        self.send_all(hears, Response::SpeakersChanged(proto::SpeakersChanged { speakers: vec![speaker] }));
     }
 }

@@ -120,6 +120,8 @@ pub struct Shard {
     /// What is to be sent.
     pub queue: SendQueue,
     counts: Counts,
+    /// Whether the last packet of a picture that came in was not its end.
+    in_picture: bool,
     highest_layer: Option<usize>,
     scratch: Vec<u8>,
 }
@@ -152,6 +154,7 @@ impl Shard {
             lost: Vec::new(),
             queue: SendQueue::default(),
             counts: Counts::default(),
+            in_picture: false,
             highest_layer: None,
             scratch: Vec::new(),
         }
@@ -175,6 +178,12 @@ impl Shard {
     /// What was counted since the last call.
     pub fn take_counts(&mut self) -> Counts {
         Counts { sent: std::mem::take(&mut self.queue.sent), ..std::mem::take(&mut self.counts) }
+    }
+
+    /// Whether more of a picture is about to come, as the packet that came in last was not the end of it. Those who
+    /// gather what leaves may wait a moment for it. Said once.
+    pub fn expects_more(&mut self) -> bool {
+        std::mem::take(&mut self.in_picture)
     }
 
     /// The next thing that happened.

@@ -14,6 +14,7 @@ use crate::ids::{IceCredentials, PeerHandle, SourceKey};
 use crate::ingest::{RawPacket, Source};
 use crate::pacer;
 use crate::rtp::data_track;
+use crate::sdp::MediaKind;
 use crate::transport::{Remote, TransportError, TransportEvent};
 
 impl Shard {
@@ -363,8 +364,9 @@ impl Shard {
                 found
             }
         };
-        let Self { published, peers, queue, lost, pacing, .. } = self;
+        let Self { published, peers, queue, lost, pacing, in_picture, .. } = self;
         let Published { source, subscribers, .. } = &mut published[source];
+        *in_picture = source.kind == MediaKind::Video && !raw.marker;
         let Some(sequence) = source.push(now, layer, raw).map(|packet| packet.sequence) else { return };
         let source = &*source;
         let Some(packet) = source.layers[layer].ring.get(sequence) else { return };

@@ -59,11 +59,18 @@ pub fn decode(frame: Incoming<'_>) -> Result<(Option<Request>, Format), WireErro
 }
 
 /// Writes one message as the bytes of a frame of the given format.
-pub fn encode(message: Response, format: Format) -> Vec<u8> {
-    let response = proto::SignalResponse { message: Some(message) };
+pub fn encode(message: &Response, format: Format) -> Vec<u8> {
     match format {
-        Format::Binary => response.encode_to_vec(),
-        Format::Json => serde_json::to_vec(&response).expect("protobuf messages have string keys"),
+        Format::Binary => {
+            // `SignalResponse` has nothing but this.
+            let mut bytes = Vec::with_capacity(message.encoded_len());
+            message.encode(&mut bytes);
+            bytes
+        }
+        Format::Json => {
+            let response = proto::SignalResponse { message: Some(message.clone()) };
+            serde_json::to_vec(&response).expect("protobuf messages have string keys")
+        }
     }
 }
 
@@ -90,7 +97,10 @@ mod tests {
         assert_eq!(decode(Incoming::Binary(&binary)), Ok((Some(Request::Ping(42)), Format::Binary)));
         let text = r#"{"ping":"42"}"#;
         assert_eq!(decode(Incoming::Text(text)), Ok((Some(Request::Ping(42)), Format::Json)));
-        assert_eq!(encode(Response::Pong(7), Format::Json), br#"{"pong":"7"}"#);
+        assert_eq!(encode(&Response::Pong(7), Format::Json), br#"{"pong":"7"}"#);
+        let written = encode(&Response::Pong(7), Format::Binary);
+        let read = proto::SignalResponse::decode(written.as_slice()).expect("well-formed");
+        assert_eq!(read.message, Some(Response::Pong(7)));
     }
 
     #[test]

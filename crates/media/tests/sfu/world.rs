@@ -293,9 +293,9 @@ impl World {
         let mut moment = Moment { now: self.now, unix_ms, rng: &mut self.rng };
         for effect in self.room.step(&mut moment, command) {
             match effect {
-                Effect::Signal { peer, message } => {
-                    if let Some(client) = self.clients.iter_mut().find(|c| c.peer == peer && !c.dead) {
-                        client.hear(self.now, *message);
+                Effect::Signal { to, message } => {
+                    for client in self.clients.iter_mut().filter(|c| to.contains(&c.peer) && !c.dead) {
+                        client.hear(self.now, (*message).clone());
                     }
                 }
                 Effect::CloseSignal { peer } => {

@@ -17,7 +17,7 @@ fn publish_as(
 ) -> Result<String, Reason> {
     sim.signal(peer, Request::PublishDataTrackRequest(request));
     let answer = sim.said.iter().find_map(|effect| match effect {
-        Effect::Signal { peer: to, message } if *to == peer => match &**message {
+        Effect::Signal { to, message } if to.contains(&peer) => match &**message {
             Response::PublishDataTrackResponse(response) => {
                 Some(Ok(response.info.clone().expect("about a track").sid))
             }
@@ -49,7 +49,7 @@ fn routes(effects: &[Effect], handle: u16) -> Option<Vec<(PeerHandle, u16)>> {
 
 fn handles(effects: &[Effect], peer: PeerHandle) -> Option<BTreeMap<u32, String>> {
     effects.iter().rev().find_map(|effect| match effect {
-        Effect::Signal { peer: to, message } if *to == peer => match &**message {
+        Effect::Signal { to, message } if to.contains(&peer) => match &**message {
             Response::DataTrackSubscriberHandles(handles) => Some(
                 handles
                     .sub_handles

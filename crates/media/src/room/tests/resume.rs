@@ -71,7 +71,7 @@ fn a_resumed_session_hears_what_it_missed_in_order_and_keeps_all() {
     assert_eq!(known, ["alice", "bob"]);
     assert_eq!((here[0].tracks[0].sid.as_str(), here[1].sid.as_str()), (track.as_str(), sid.as_str()));
     // It stays for good.
-    sim.said = vec![Effect::Signal { peer: bob, message: Box::new(heard[5].clone()) }];
+    sim.said = vec![Effect::Signal { to: vec![bob], message: Box::new(heard[5].clone()) }];
     sim.answer(bob);
     sim.pass(Duration::from_secs(100));
     assert!(sim.room.by_peer.contains_key(&bob));
