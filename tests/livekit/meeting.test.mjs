@@ -1,7 +1,7 @@
 // Three people in Chromium with livekit-client: they see and hear each other, and exchange data.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { person, until } from './support/browser.mjs';
+import { person, seesAndHears, until } from './support/browser.mjs';
 import { RoomServiceClient } from 'livekit-server-sdk';
 import { KEY, SECRET, token } from './support/server.mjs';
 import { browser, server, site } from './support/stage.mjs';
@@ -25,20 +25,6 @@ for (const connections of ['one connection', 'two connections']) {
   }
 
   const events = (tab, kind) => tab.evaluate((kind) => window.events.filter((e) => e.kind === kind), kind);
-
-  /** Waits until `tab` decodes new pictures of `who` and hears new sound. */
-  async function seesAndHears(tab, who) {
-    const before = (await tab.evaluate(() => window.incoming()))[who];
-    const picture = await tab.evaluate((who) => window.picture(who), who);
-    return until(`${tab.identity} sees and hears ${who}`, async () => {
-      const now = (await tab.evaluate(() => window.incoming()))[who] ?? {};
-      const { camera, microphone } = now;
-      const moved = (await tab.evaluate((who) => window.picture(who), who)) !== picture;
-      const frames = (camera?.frames ?? 0) - (before?.camera?.frames ?? 0);
-      const energy = (microphone?.energy ?? 0) - (before?.microphone?.energy ?? 0);
-      return { ok: frames > 15 && energy > 0.001 && moved, frames, energy, moved, now };
-    });
-  }
 
   test(`three people see and hear each other, ${connections}`, async () => {
     const people = [];

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RoomServiceClient } from 'livekit-server-sdk';
 import { person, sees, until } from './support/browser.mjs';
+import { tcpOnly } from './support/network.mjs';
 import { KEY, SECRET, token } from './support/server.mjs';
 import { SignalClient } from './support/signal.mjs';
 import { browser, server, site } from './support/stage.mjs';
@@ -106,14 +107,7 @@ for (const connections of ['one connection', 'two connections']) {
   });
 
   test(`a client without UDP sees and is seen over TCP, ${connections}`, async () => {
-    const tcpOnly = () => {
-      const set = RTCPeerConnection.prototype.setRemoteDescription;
-      RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
-        const lines = sdp.split('\r\n').filter((line) => !/^a=candidate:\S+ \d+ udp /i.test(line));
-        return set.call(this, { type, sdp: lines.join('\r\n') });
-      };
-    };
-    const [alice, bob] = [await join('tcp', 'alice', tcpOnly), await join('tcp', 'bob')];
+    const [alice, bob] = [await join('tcp', 'alice', tcpOnly.run), await join('tcp', 'bob')];
     await sees(bob, 'alice');
     await sees(alice, 'bob');
     assert.deepEqual(await protocols(alice), ['tcp']);

@@ -9,6 +9,7 @@ import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { freePorts, launchMedia } from '../peers/launch.mjs';
 import { launch, person, sees, servePage, until } from './support/browser.mjs';
+import { only, ways } from './support/network.mjs';
 import { KEY, SECRET, startServer, token } from './support/server.mjs';
 import { SignalClient } from './support/signal.mjs';
 
@@ -107,40 +108,6 @@ for (const connections of ['one connection', 'two connections']) {
     return Object.assign(tab, { identity });
   }
 
-  /** How each connection goes: the kind of our side's candidate, and how the relay is reached. */
-  const ways = (tab) =>
-    tab.evaluate(async () => {
-      const used = [];
-      for (const transport of [room.engine.pcManager.publisher, room.engine.pcManager.subscriber].filter(Boolean)) {
-        const report = await transport.getStats();
-        for (const stat of report.values()) {
-          if (stat.type !== 'transport' || !stat.selectedCandidatePairId) continue;
-          const local = report.get(report.get(stat.selectedCandidatePairId).localCandidateId);
-          used.push([local.candidateType, local.relayProtocol].filter(Boolean).join(' '));
-        }
-      }
-      return [...new Set(used)];
-    });
-
-  // Takes ways to the relay away, as a firewall would.
-  const only = (transport) => ({
-    with: transport,
-    run: (transport) => {
-      const keep = (configuration) => ({
-        ...configuration,
-        iceServers: configuration?.iceServers?.map((server) => ({ ...server, urls: [server.urls].flat().filter((url) => url.includes(transport)) })),
-      });
-      const Original = RTCPeerConnection;
-      window.RTCPeerConnection = class extends Original {
-        constructor(configuration) {
-          super(keep(configuration));
-        }
-        setConfiguration(configuration) {
-          super.setConfiguration(keep(configuration));
-        }
-      };
-    },
-  });
   // Not by closing the tab alone: then the relay learns of it only when nothing was heard for ten minutes.
   const leave = (...tabs) =>
     Promise.all(
@@ -209,13 +176,13 @@ test('addresses of those who have left are given back', async () => {
 
 // coturn's client sends messages through the relay to coturn's echo and counts what comes back.
 const MESSAGES = 50;
-const ways = {
+const clients = {
   udp: { server: () => plain, port: () => ports.plain, flags: [] },
   'udp, by indications': { server: () => plain, port: () => ports.plain, flags: ['-s'] },
   tcp: { server: () => plain, port: () => ports.plain, flags: ['-t'] },
   tls: { server: () => tls, port: () => ports.tls, flags: ['-t', '-S'] },
 };
-for (const [name, { server, port, flags }] of Object.entries(ways)) {
+for (const [name, { server, port, flags }] of Object.entries(clients)) {
   const skip = !existsSync(UCLIENT) && 'coturn is not installed (apt-get install coturn)';
   test(`coturn's client reaches an allowed peer over ${name}, and no other`, { skip }, async () => {
     const [peerPort] = await freePorts(1);

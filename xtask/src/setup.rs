@@ -17,6 +17,7 @@ use crate::{
 const DEBIAN: &[(&str, &str)] = &[
     ("/usr/bin/chromium", "chromium"),
     ("/usr/bin/turnutils_uclient", "coturn"),
+    ("/usr/bin/firefox-esr", "firefox-esr"),
     ("/usr/share/fonts/truetype/liberation", "fonts-liberation"),
     ("/usr/sbin/ip", "iproute2"),
 ];

@@ -27,6 +27,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(35);
 /// Time for one frame to leave.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for the other side to say farewell.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes that are read from a client at a time. Each connection keeps such a buffer, and it is zeroed before every read: the
 /// library's 128 KiB were half of what a participant needed, and an eighth of the work when many join.
 const READ_BUFFER: usize = 8 * 1024;
@@ -219,8 +221,7 @@ async fn pump(
                     return;
                 }
                 if letters.is_empty() || letters.len() < outgoing.len() {
-                    close(socket).await;
-                    return;
+                    return close(socket, 1000, "").await;
                 }
             },
             incoming = socket.recv() => {
@@ -243,9 +244,7 @@ async fn pump(
                     Err(error) => {
                         tracing::debug!(%error, participant.id = seat.participant(), "A signal connection is closed");
                         let reason = error.to_string().chars().take(120).collect::<String>();
-                        let close = CloseFrame { code: 1007, reason: reason.into() };
-                        let _ = write(socket, vec![Message::Close(Some(close))]).await;
-                        return;
+                        return close(socket, 1007, &reason).await;
                     }
                 }
                 // A client that sends too much waits; the room and the others do not.
@@ -292,9 +291,14 @@ async fn write(socket: &mut WebSocket, frames: Vec<Message>) -> bool {
     matches!(tokio::time::timeout(WRITE_TIMEOUT, write).await, Ok(Ok(())))
 }
 
-async fn close(socket: &mut WebSocket) {
-    let frame = CloseFrame { code: 1000, reason: "".into() };
-    let _ = write(socket, vec![Message::Close(Some(frame))]).await;
+/// Says the last word and waits for the other side's (RFC 6455 §7.1.1). To go at once would reset the TCP connection under
+/// what the client is sending, and Firefox then throws away what it has not read yet, the reason to leave included.
+async fn close(socket: &mut WebSocket, code: u16, reason: &str) {
+    let frame = CloseFrame { code, reason: reason.into() };
+    if write(socket, vec![Message::Close(Some(frame))]).await {
+        let farewell = async { while let Some(Ok(_)) = socket.recv().await {} };
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, farewell).await;
+    }
 }
 
 async fn refuse(
@@ -309,6 +313,6 @@ async fn refuse(
         ..proto::LeaveRequest::default()
     };
     if write(socket, vec![Letter::new(Signal::Leave(leave)).frame(Format::Binary)]).await {
-        close(socket).await;
+        close(socket, 1000, "").await;
     }
 }

@@ -3,7 +3,7 @@
 //! The same packet index is never used for two different packets: with AES-GCM that would give the
 //! authentication key away. [`SrtpSender::protect_rtp`] therefore refuses an index that it has seen.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{AES_128, AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
@@ -17,6 +17,8 @@ const GCM_TAG: usize = 16;
 const SHA1_TAG: usize = 10;
 /// How many late packets a stream remembers to have sent or received.
 const WINDOW: u64 = 1024;
+/// How many streams of the other side are remembered to have reported.
+const REPORTERS: usize = 64;
 const WINDOW_WORDS: usize = (WINDOW / 64) as usize;
 
 /// Most bytes that protection adds to a packet.
@@ -76,7 +78,7 @@ impl SrtpKeys {
         let (ours, theirs) = if is_client { (client(), server()) } else { (server(), client()) };
         (
             SrtpSender { session: ours, rtcp_index: 0, sent: HashMap::new() },
-            SrtpReceiver { session: theirs, rtcp: Window::default() },
+            SrtpReceiver { session: theirs, reporters: VecDeque::new() },
         )
     }
 }
@@ -160,18 +162,29 @@ pub enum Resend {
 /// Opens what the other side sends.
 pub struct SrtpReceiver {
     session: Session,
-    rtcp: Window,
+    /// The indices that each SSRC has reported under: each counts for itself (RFC 3711 §3.2.3). Whoever was heard last
+    /// comes first.
+    reporters: VecDeque<(u32, Window)>,
 }
 
 impl SrtpReceiver {
     /// Opens a compound RTCP packet in place and returns its length.
     pub fn unprotect_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
         let (len, index) = self.session.rtcp.open_rtcp(packet)?;
-        if !self.rtcp.check(u64::from(index)) {
+        let window = self.reported(be32(&packet[4..]));
+        if !window.check(u64::from(index)) {
             return Err(SrtpError::Replayed);
         }
-        self.rtcp.mark(u64::from(index));
+        window.mark(u64::from(index));
         Ok(len)
+    }
+
+    fn reported(&mut self, ssrc: u32) -> &mut Window {
+        let at = self.reporters.iter().position(|(reporter, _)| *reporter == ssrc);
+        let known = at.and_then(|at| self.reporters.remove(at));
+        self.reporters.truncate(REPORTERS - 1);
+        self.reporters.push_front(known.unwrap_or_else(|| (ssrc, Window::default())));
+        &mut self.reporters[0].1
     }
 
     /// Opens an RTP packet in place and returns the length of header and payload. The caller knows the index.
@@ -486,6 +499,31 @@ mod tests {
             assert_eq!(wire[..len], report);
             assert_eq!(receiver.unprotect_rtcp(&mut again), Err(SrtpError::Replayed));
         }
+    }
+
+    #[test]
+    fn each_reporter_counts_for_itself() {
+        let report = |ssrc: u32, sender: &mut SrtpSender| {
+            let mut wire = vec![0x80, 201, 0, 1];
+            wire.extend_from_slice(&ssrc.to_be_bytes());
+            sender.protect_rtcp(&mut wire, 0).expect("long enough");
+            wire
+        };
+        let (mut one, _) = keys(SrtpProfile::AEAD_AES_256_GCM).contexts(false);
+        let (mut other, _) = keys(SrtpProfile::AEAD_AES_256_GCM).contexts(false);
+        let (_, mut receiver) = keys(SrtpProfile::AEAD_AES_256_GCM).contexts(true);
+        for _ in 0..2 * WINDOW {
+            receiver.unprotect_rtcp(&mut report(1, &mut one)).expect("new");
+        }
+        // Another stream of the same connection begins to report, from zero.
+        let first = report(2, &mut other);
+        assert!(receiver.unprotect_rtcp(&mut first.clone()).is_ok());
+        assert!(receiver.unprotect_rtcp(&mut report(1, &mut one)).is_ok());
+        assert_eq!(receiver.unprotect_rtcp(&mut first.clone()), Err(SrtpError::Replayed));
+        for ssrc in 3..1_000 {
+            assert!(receiver.unprotect_rtcp(&mut report(ssrc, &mut other)).is_ok());
+        }
+        assert_eq!(receiver.reporters.len(), REPORTERS);
     }
 
     #[test]

@@ -3,15 +3,19 @@ import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import { chromium } from 'playwright-core';
 
-const client = readFileSync(new URL('../node_modules/livekit-client/dist/livekit-client.umd.js', import.meta.url));
-const page = readFileSync(new URL('./page.html', import.meta.url));
+const read = (path) => readFileSync(new URL(path, import.meta.url));
+const page = read('./page.html');
+const scripts = {
+  '/livekit-client.js': read('../node_modules/livekit-client/dist/livekit-client.umd.js'),
+  '/e2ee-worker.js': read('../node_modules/livekit-client/dist/livekit-client.e2ee.worker.js'),
+};
 
 /** Serves the test page on a free loopback port. */
 export function servePage() {
   const server = http.createServer((request, response) => {
-    const script = request.url.endsWith('.js');
+    const script = scripts[request.url];
     response.writeHead(200, { 'content-type': script ? 'text/javascript' : 'text/html' });
-    response.end(script ? client : page);
+    response.end(script ?? page);
   });
   return new Promise((resolve) => {
     server.listen(0, '127.0.0.1', () =>
@@ -72,5 +76,19 @@ export async function sees(tab, who) {
   await until(`${tab.identity} sees ${who}`, async () => {
     const now = await frames();
     return { ok: now > 10 && now !== first, now };
+  });
+}
+
+/** Waits until `tab` decodes new pictures of `who` and hears new sound. */
+export async function seesAndHears(tab, who) {
+  const before = (await tab.evaluate(() => window.incoming()))[who];
+  const picture = await tab.evaluate((who) => window.picture(who), who);
+  return until(`${tab.identity} sees and hears ${who}`, async () => {
+    const now = (await tab.evaluate(() => window.incoming()))[who] ?? {};
+    const { camera, microphone } = now;
+    const moved = (await tab.evaluate((who) => window.picture(who), who)) !== picture;
+    const frames = (camera?.frames ?? 0) - (before?.camera?.frames ?? 0);
+    const energy = (microphone?.energy ?? 0) - (before?.microphone?.energy ?? 0);
+    return { ok: frames > 15 && energy > 0.001 && moved, frames, energy, moved, now };
   });
 }

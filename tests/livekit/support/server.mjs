@@ -1,13 +1,17 @@
 // The real binary with a key for outside callers: rooms of theirs are no meetings.
+import { networkInterfaces } from 'node:os';
 import { AccessToken } from 'livekit-server-sdk';
 import { launch } from '../../peers/launch.mjs';
 
 export const KEY = 'outside';
 export const SECRET = 'a-secret-of-at-least-32-characters';
 
+/** An address of this machine that other machines see, for clients that leave loopback out. */
+export const publicAddress = () => Object.values(networkInterfaces()).flat().find(({ family, internal }) => family === 'IPv4' && !internal)?.address;
+
 /** A running server, with further configuration by `env`; `stop()` drains it. */
-export async function startServer(env = {}) {
-  const server = await launch({ broker: 'own', media: 'own', env: { PLENUM_MEDIA__KEYS: `${KEY}: ${SECRET}`, PLENUM_METRICS__TOKEN: SECRET, ...env } });
+export async function startServer(env = {}, host = undefined) {
+  const server = await launch({ broker: 'own', media: 'own', host, env: { PLENUM_MEDIA__KEYS: `${KEY}: ${SECRET}`, PLENUM_METRICS__TOKEN: SECRET, ...env } });
   return {
     url: server.url.replace('http', 'ws'),
     http: server.url,

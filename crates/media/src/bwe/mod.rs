@@ -6,6 +6,7 @@
 //! * [`AckedBitrate`] is what arrives: the bottleneck's rate while a queue stands;
 //! * [`LossController`] bounds the estimate where a link drops without queueing;
 //! * [`ProbeController`] finds out whether more would arrive, because layers come in steps that no slow growth reaches;
+//! * [`Reports`] take over where feedback has ceased;
 //! * [`AlrDetector`] keeps the estimate from growing on the strength of what was never sent.
 //!
 //! What differs from the drafts: after a fall the estimate goes below the rate that arrives by what the queue is long,
@@ -16,6 +17,7 @@ mod alr;
 mod loss;
 mod probe;
 mod rate;
+mod reports;
 mod sent;
 mod trendline;
 
@@ -29,6 +31,7 @@ use acked::AckedBitrate;
 use alr::AlrDetector;
 use loss::LossController;
 use probe::ProbeController;
+use reports::Reports;
 use sent::{PacketResult, SentPackets};
 use trendline::{Trendline, Usage};
 
@@ -76,6 +79,7 @@ pub struct Bwe {
     loss: LossController,
     probes: ProbeController,
     alr: AlrDetector,
+    reports: Reports,
     results: Vec<PacketResult>,
     phase: Phase,
     /// The rate that arrived when the link was last overused.
@@ -107,6 +111,7 @@ impl Default for Bwe {
             loss: LossController::default(),
             probes: ProbeController::default(),
             alr: AlrDetector::default(),
+            reports: Reports::default(),
             results: Vec::new(),
             phase: Phase::Grow,
             capacity: None,
@@ -222,14 +227,26 @@ impl Bwe {
         }
     }
 
+    /// The receiver reports the share of a stream's packets that it lost; what is left to go by where its feedback has ceased.
+    pub fn handle_report(&mut self, now: Instant, lost: f64) {
+        self.reports.heard(now);
+        if self.is_unanswered() {
+            self.phase = Phase::Grow;
+            let estimate = self.reports.judge(now, self.estimate, lost);
+            self.set(estimate);
+        }
+    }
+
+    /// Whether feedback has ceased. Nobody answers what nobody was sent; and who never answered speaks no TWCC.
+    fn is_unanswered(&self) -> bool {
+        let since = |(sent, heard): (Instant, Instant)| sent.saturating_duration_since(heard);
+        self.last_sent.zip(self.last_feedback).is_some_and(|times| since(times) >= SILENCE)
+    }
+
     /// Time has passed; to be called every few hundred milliseconds.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let Some(sent) = self.last_sent else { return };
-        let heard = self.last_feedback.or(self.first_sent).unwrap_or(sent);
-        // Nobody answers what nobody was sent; and who never answered speaks no TWCC.
-        let silent = sent.saturating_duration_since(heard) >= SILENCE && self.last_feedback.is_some();
         let rested = self.silence_step.is_none_or(|at| now.saturating_duration_since(at) >= SILENCE_STEP);
-        if silent && rested {
+        if self.is_unanswered() && rested && !self.reports.is_recent(now) {
             self.silence_step = Some(now);
             self.set(self.estimate.times(SILENCE_FACTOR));
         }
@@ -239,7 +256,10 @@ impl Bwe {
     pub fn poll_probe(&mut self, now: Instant, goal: Option<Bitrate>) -> Option<Probe> {
         let goal = goal?.min(MAX_ESTIMATE).min(self.remb.unwrap_or(MAX_ESTIMATE));
         // A client that cannot tell what arrives needs no probes, and a queue that stands will not carry them.
-        if self.phase == Phase::Drain || (self.last_feedback.is_none() && self.first_sent.is_none()) {
+        if self.phase == Phase::Drain
+            || self.is_unanswered()
+            || (self.last_feedback.is_none() && self.first_sent.is_none())
+        {
             return None;
         }
         self.probes.poll(now, self.estimate, goal)
@@ -349,6 +369,7 @@ pub fn fuzz(start: Instant, mut input: &[u8]) {
         match kind % 4 {
             0 => bwe.handle_remb(Bitrate::bps(u64::MAX >> (kind / 4))),
             1 => bwe.handle_timeout(now),
+            2 => bwe.handle_report(now, f64::from(*millis) / 255.0),
             _ => {}
         }
         if let Some(feedback) = TransportFeedback::parse(body) {

@@ -102,6 +102,12 @@ impl Link {
         self.estimated(now);
     }
 
+    /// The subscriber tells which share of a stream was lost.
+    pub(super) fn handle_report(&mut self, now: Instant, lost: f64) {
+        self.bwe.handle_report(now, lost);
+        self.estimated(now);
+    }
+
     /// The subscriber tells what it believes that the connection carries.
     pub(super) fn handle_bandwidth(&mut self, now: Instant, rate: Bitrate) {
         self.bwe.handle_remb(rate);

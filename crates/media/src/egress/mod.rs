@@ -350,6 +350,7 @@ impl Egress {
                     if let Some(track) = self.by_ssrc.get(&report.ssrc).and_then(|i| self.tracks.get_mut(*i))
                     {
                         track.reported(now, &report);
+                        self.link.handle_report(now, f64::from(report.fraction_lost) / 256.0);
                     }
                     let asked = self.reports.iter().find(|(id, _)| *id == report.last_sr && *id != 0);
                     if let Some((_, sent)) = asked {

@@ -26,9 +26,11 @@ impl Room {
     pub(super) fn fill_lines(&mut self, identity: &Identity, offer: &Session) {
         let Some(participant) = self.participants.get_mut(identity) else { return };
         let peer = participant.peer;
-        let side = &mut participant.subscriber;
+        let (side, published) = (&mut participant.subscriber, &participant.publisher.lines);
         side.outstanding = None;
-        for media in offer.media.iter().filter(|media| is_to_receive(media)) {
+        // Whoever takes a track back may go on to receive on its line (LiveKit's Rust core does): it stays one to send on.
+        let to_receive = |media: &&Media| is_to_receive(media) && !published.contains_key(&media.mid);
+        for media in offer.media.iter().filter(to_receive) {
             let Some(kind) = kind_of(media) else { continue };
             if side.lines.len() < SubscriberSide::LINES_MAX && side.line(&media.mid).is_none() {
                 let sdp = DownLine {

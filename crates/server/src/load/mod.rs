@@ -1,7 +1,9 @@
 //! `plenum load`: how much does a media server carry? Plays any number of participants against a LiveKit-compatible server,
 //! ours or another, and reports what came out.
 
+mod absence;
 mod clock;
+mod opening;
 mod options;
 mod participant;
 mod report;
@@ -137,6 +139,8 @@ async fn load(options: &Options) -> Result<Report> {
         delays_us: DelaySpreads::default(),
         srtp_profiles: BTreeMap::new(),
         lost: BTreeMap::new(),
+        returns: BTreeMap::new(),
+        return_ms: None,
         generator: Generator {
             cores: own.cpu.as_secs_f64() / measured.as_secs_f64().max(f64::EPSILON),
             late_ms: 0.0,

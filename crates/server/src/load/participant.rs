@@ -2,45 +2,36 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use plenum_client::{
-    Client, ClientError, Event, Incoming, Picture, Reception, Settings, Side, Signalling, Sound, StreamTally,
-    data_sent, decode, encode, user_payload,
+    Client, ClientError, Event, Incoming, Picture, Side, Signalling, Sound, StreamTally, data_sent, decode,
+    encode, user_payload,
 };
 use tokio::{
-    net::TcpStream,
     sync::{mpsc, watch},
     time::{sleep_until, timeout},
 };
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async_with_config,
-    tungstenite::{
-        self, Message,
-        client::IntoClientRequest as _,
-        http::{HeaderValue, header},
-        protocol::WebSocketConfig,
-    },
-};
+use tokio_tungstenite::tungstenite::{self, Message};
 
-use super::{clock::Clock, socket::Socket, source::Source};
+use super::{
+    absence::Absence,
+    clock::Clock,
+    opening::{Signal, open},
+    socket::Socket,
+    source::Source,
+};
 
 /// Whoever is not connected after this long is counted as failed.
 const JOIN_WITHIN: Duration = Duration::from_secs(20);
 /// Time for goodbye.
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
-/// One in so many packets of a stream is decrypted.
-const OPENED: u32 = 100;
 /// Delays that one participant keeps; later ones are not looked at.
 const SAMPLES_MAX: usize = 100_000;
-/// Longest signal message of a server.
-const MESSAGE_LEN_MAX: usize = 2 * 1024 * 1024;
-
-type Signal = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// What everybody does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,8 +80,10 @@ pub(super) struct Delays {
 /// What became of somebody.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    /// Ended before the others.
+    /// Ended before the others, and did not come back.
     pub(super) lost: Option<String>,
+    /// Why somebody had to come again, and how long it took until media and data could flow.
+    pub(super) returns: Vec<(String, Duration)>,
     /// From the first request until the first picture was whole.
     pub(super) first_picture: Option<Duration>,
     pub(super) waits_for_picture: bool,
@@ -113,11 +106,17 @@ pub(super) struct Outcome {
 
 pub(super) struct Participant {
     shared: Arc<Shared>,
+    token: String,
+    subscribes: bool,
     client: Client,
     sockets: [Option<Socket>; 2],
     sources: Vec<Source>,
     phase: Phase,
+    /// Of the present session.
     start: Instant,
+    absence: Absence,
+    /// Why the present absence began.
+    sent_away: Option<String>,
     /// Counts when the measurement began.
     before: HashMap<u32, StreamTally>,
     before_repeated: u64,
@@ -146,14 +145,20 @@ pub(super) async fn play(
     };
     participant.start = start;
     let mut joined = Some(joined);
-    let ended = participant.live(&mut signal, &mut phase, &mut joined).await;
-    participant.count();
-    if let Err(reason) = ended {
-        match joined {
-            Some(joined) => _ = joined.send(Err(reason)),
-            None => participant.outcome.lost = Some(reason),
+    loop {
+        let ended = participant.live(&mut signal, &mut phase, &mut joined).await;
+        participant.count();
+        let Err(reason) = ended else { break };
+        if let Some(joined) = joined {
+            let _ = joined.send(Err(reason));
+            break;
+        }
+        match Box::pin(participant.come_again(reason, &mut phase)).await {
+            Some(another) => signal = another,
+            None => break,
         }
     }
+    participant.outcome.lost = participant.sent_away.take();
     let goodbye = async {
         participant.client.leave(Instant::now());
         let _ = participant.flush(&mut signal).await;
@@ -164,31 +169,9 @@ pub(super) async fn play(
 }
 
 impl Participant {
-    /// Opens sockets and the signal connection.
     async fn enter(shared: Arc<Shared>, role: Role) -> Result<(Self, Signal), String> {
-        let now = Instant::now();
-        let open = || Socket::open(shared.local).map_err(|error| format!("a UDP socket: {error}"));
-        let first = open()?;
-        let second = match shared.signalling {
-            Signalling::TwoConnections => Some(open()?),
-            Signalling::OneConnection => None,
-        };
-        let port = |socket: &Socket| socket.port().map_err(|error| format!("a UDP socket: {error}"));
-        let addresses = [port(&first)?, second.as_ref().map_or(Ok(9), port)?]
-            .map(|port| SocketAddr::new(shared.local, port));
-        let mut settings = Settings {
-            signalling: shared.signalling,
-            reception: Reception::Counted { opened: OPENED },
-            more: shared.more.clone(),
-            ..Settings::new(addresses)
-        };
-        settings.connection.auto_subscribe = role.subscribes;
-        let mut client = Client::new(now, settings, &mut rand::rng());
         let mut sources = role.sources;
-        for source in &mut sources {
-            source.publish(now, &mut client);
-        }
-        let signal = connect(&format!("{}{}", shared.url, client.join_query()), &role.token).await?;
+        let opened = Box::pin(open(&shared, &role.token, role.subscribes, &mut sources)).await?;
         let outcome = Outcome {
             waits_for_picture: role.times_first_picture,
             tracks_expected: role.tracks,
@@ -196,16 +179,41 @@ impl Participant {
         };
         let participant = Self {
             shared,
-            client,
-            sockets: [Some(first), second],
+            token: role.token,
+            subscribes: role.subscribes,
+            client: opened.client,
+            sockets: opened.sockets,
             sources,
             phase: Phase::Joining,
-            start: now,
+            start: Instant::now(),
+            absence: Absence::default(),
+            sent_away: None,
             before: HashMap::new(),
             before_repeated: 0,
             outcome,
         };
-        Ok((participant, signal))
+        Ok((participant, opened.signal))
+    }
+
+    /// Begins another session; `None` when it is too late, or all is over.
+    async fn come_again(&mut self, reason: String, phases: &mut watch::Receiver<Phase>) -> Option<Signal> {
+        self.sent_away.get_or_insert(reason);
+        loop {
+            let wait = self.absence.next_wait(Instant::now(), rand::random())?;
+            let over = phases.wait_for(|phase| *phase == Phase::Ended);
+            if timeout(wait, over).await.is_ok() {
+                self.phase = Phase::Ended;
+                return None;
+            }
+            let opening = Box::pin(open(&self.shared, &self.token, self.subscribes, &mut self.sources));
+            if let Ok(Ok(opened)) = timeout(JOIN_WITHIN, opening).await {
+                (self.client, self.sockets) = (opened.client, opened.sockets);
+                (self.before, self.before_repeated) = (HashMap::new(), 0);
+                self.phase = *phases.borrow_and_update();
+                self.start = Instant::now();
+                return Some(opened.signal);
+            }
+        }
     }
 
     async fn live(
@@ -220,10 +228,13 @@ impl Participant {
             if let Some(reason) = self.note() {
                 return Err(reason);
             }
-            if joined.is_some() && self.client.is_active() {
+            if self.client.is_active() {
                 joined.take().map(|joined| joined.send(Ok(self.start.elapsed())));
-            }
-            if joined.is_some() && self.start.elapsed() > JOIN_WITHIN {
+                if let (Some(away), Some(reason)) = (self.absence.end(Instant::now()), self.sent_away.take())
+                {
+                    self.outcome.returns.push((reason, away));
+                }
+            } else if self.start.elapsed() > JOIN_WITHIN {
                 return Err("no media connection in time: is the server's UDP port reachable?".to_owned());
             }
             let deadline = self.next_timeout().into();
@@ -359,8 +370,12 @@ impl Participant {
         outcome.srtp_profile = self.client.srtp_profile();
         outcome.tracks = tally.streams.len();
         let first = tally.streams.values().filter_map(|stream| stream.first_picture).min();
-        outcome.first_picture = first.map(|at| at.saturating_duration_since(self.start));
-        outcome.repeated = tally.repeated - self.before_repeated;
+        let first = first.map(|at| at.saturating_duration_since(self.start));
+        outcome.first_picture = outcome.first_picture.or(first);
+        if self.phase == Phase::Joining {
+            return;
+        }
+        outcome.repeated += tally.repeated - self.before_repeated;
         for (ssrc, stream) in &tally.streams {
             let before = self.before.get(ssrc);
             let since = |value: fn(&StreamTally) -> u64| value(stream) - before.map_or(0, value);
@@ -386,22 +401,5 @@ async fn readable(socket: Option<&Socket>) {
         // What is wrong with it shows when it is read.
         Some(socket) => _ = socket.readable().await,
         None => std::future::pending().await,
-    }
-}
-
-async fn connect(url: &str, token: &str) -> Result<Signal, String> {
-    let mut request = url.into_client_request().map_err(|error| format!("--url: {error}"))?;
-    let bearer = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|error| error.to_string())?;
-    request.headers_mut().insert(header::AUTHORIZATION, bearer);
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(MESSAGE_LEN_MAX))
-        .max_frame_size(Some(MESSAGE_LEN_MAX));
-    match connect_async_with_config(request, Some(config), true).await {
-        Ok((signal, _)) => Ok(signal),
-        Err(tungstenite::Error::Http(answer)) => {
-            let text = answer.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-            Err(format!("the server refused with HTTP status {}: {}", answer.status().as_u16(), text.trim()))
-        }
-        Err(error) => Err(format!("the signal connection could not be opened: {error}")),
     }
 }

@@ -35,8 +35,12 @@ pub(super) struct Report {
     pub(super) delays_us: DelaySpreads,
     /// How media were encrypted, for how many.
     pub(super) srtp_profiles: BTreeMap<&'static str, usize>,
-    /// People who were lost after they had come, by reason.
+    /// People who were lost after they had come and did not come back, by reason.
     pub(super) lost: BTreeMap<String, usize>,
+    /// How often somebody had to come again, by reason.
+    pub(super) returns: BTreeMap<String, usize>,
+    /// Milliseconds from being sent away or lost until media and data could flow again.
+    pub(super) return_ms: Option<Spread>,
     /// How much of a core this program needed, and how late its latest packet was: what is late here says nothing of the
     /// server.
     pub(super) generator: Generator,
@@ -119,11 +123,15 @@ pub(super) fn ms(time: Duration) -> f64 {
 impl Report {
     /// Adds everybody's outcome.
     pub(super) fn add(&mut self, outcomes: Vec<Outcome>) {
-        let mut pictures = Vec::new();
+        let (mut pictures, mut absences) = (Vec::new(), Vec::new());
         let mut delays: [Vec<f64>; 4] = Default::default();
         for outcome in outcomes {
             if let Some(reason) = outcome.lost {
                 *self.lost.entry(reason).or_default() += 1;
+            }
+            for (reason, away) in outcome.returns {
+                *self.returns.entry(reason).or_default() += 1;
+                absences.push(ms(away));
             }
             if outcome.waits_for_picture {
                 match outcome.first_picture {
@@ -151,6 +159,7 @@ impl Report {
             }
         }
         self.first_picture_ms = Spread::of(pictures);
+        self.return_ms = Spread::of(absences);
         let [sound, picture_first, picture_rest, data] = delays.map(Spread::of);
         self.delays_us = DelaySpreads { sound, picture_first, picture_rest, data };
     }
@@ -188,6 +197,10 @@ impl fmt::Display for Report {
         for (reason, count) in &self.lost {
             writeln!(f, "  lost later      {count}: {reason}")?;
         }
+        for (reason, count) in &self.returns {
+            writeln!(f, "came again        {count}: {reason}")?;
+        }
+        spread(f, "  after", self.return_ms, "ms")?;
         spread(f, "first picture", self.first_picture_ms, "ms")?;
         if self.without_picture > 0 {
             writeln!(f, "  never           {}", self.without_picture)?;

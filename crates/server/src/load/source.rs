@@ -15,8 +15,10 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Announces it.
+    /// Announces it, to another client as well.
     pub(super) fn publish(&mut self, now: Instant, client: &mut Client) {
+        let (Self::Camera { begun, .. } | Self::Microphone { begun, .. } | Self::Data { begun, .. }) = self;
+        *begun = false;
         match self {
             Self::Camera { camera, track, .. } => {
                 *track = Some(client.publish_camera(now, camera));
