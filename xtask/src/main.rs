@@ -10,6 +10,7 @@ mod peers;
 mod places;
 mod run;
 mod setup;
+mod sim;
 mod stage;
 mod suite;
 
@@ -26,6 +27,8 @@ cargo xtask <verb>
   dev [args…]      the server with the web client reloading as you type; args go to `plenum`
   e2e [args…]      browser tests against the binary; args go to Playwright, such as `-g chat`
   fuzz <target>    fuzzes one parser until stopped (needs nightly and cargo-fuzz)
+  scoreboard       plays calls over bad links and prints how good they are; `--write` keeps that in the repository
+  churn [joins]    10,000 people come and go, publish and take back, fill a room: what is kept of that
   long [target…]   fuzzes every parser for half an hour; goes on where it was stopped, `--anew` from the start
   peers            installs the stock nats-server and livekit-server that tests compare with
 ";
@@ -53,6 +56,8 @@ fn dispatch(verb: &str, rest: &[String]) -> Result<bool> {
         "dev" => dev::run(rest).map(|()| true),
         "e2e" => suite::e2e(rest),
         "fuzz" => fuzz::run(rest),
+        "scoreboard" => sim::scoreboard(rest).map(|()| true),
+        "churn" => sim::churn(rest).map(|()| true),
         "long" => long::run(rest),
         "peers" => peers::install().map(|peers| {
             println!("nats-server      {}", peers.nats_server.display());

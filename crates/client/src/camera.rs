@@ -127,9 +127,22 @@ impl Camera {
         }
     }
 
-    /// Which layers are sent, lowest first.
+    /// Which layers are sent, lowest first. One that was not sent begins with a key frame.
     pub fn set_layers(&mut self, on: [bool; 3]) {
-        self.layers.iter_mut().zip(on).for_each(|(layer, on)| layer.on = on);
+        for (layer, on) in self.layers.iter_mut().zip(on) {
+            layer.wanted |= on && !layer.on;
+            layer.on = on;
+        }
+    }
+
+    /// The shapes of the layers, lowest first.
+    pub fn shapes(&self) -> impl Iterator<Item = LayerShape> {
+        self.layers.iter().map(|layer| layer.shape)
+    }
+
+    /// Pictures in a second.
+    pub fn frame_rate(&self) -> f64 {
+        1.0 / self.interval.as_secs_f64()
     }
 
     /// Other sizes from the next picture on.

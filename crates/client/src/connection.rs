@@ -10,7 +10,7 @@ use plenum_media::sdp::{self, Codec, MediaType, uri};
 use str0m::bwe::BweKind;
 use str0m::change::{SdpAnswer, SdpApi, SdpOffer, SdpPendingOffer};
 use str0m::channel::{ChannelConfig, ChannelId, Reliability};
-use str0m::format::{Codec as RtcCodec, FormatParams};
+use str0m::format::{Codec as RtcCodec, CodecConfig, FormatParams};
 use str0m::media::{Direction, Frequency, KeyframeRequestKind, MediaKind, Mid, Rid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, RawPacket};
@@ -97,20 +97,19 @@ impl Connection {
         if let Some(estimate) = options.estimate {
             config = config.enable_bwe(Some(estimate.into()));
         }
-        for codec in [Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::Opus] {
-            let (rtc_codec, channels) = match codec {
-                Codec::Vp9 => (RtcCodec::Vp9, None),
-                Codec::Av1 => (RtcCodec::Av1, None),
-                Codec::Opus => (RtcCodec::Opus, Some(2)),
-                _ => (RtcCodec::Vp8, None),
-            };
-            let rate = if channels.is_some() { Frequency::FORTY_EIGHT_KHZ } else { Frequency::NINETY_KHZ };
+        config.codec_config().enable_opus(true, options.robust_sound);
+        let mut params = config.codec_config().params().to_vec();
+        params.iter_mut().for_each(|sound| sound.set_fb_nack(options.robust_sound));
+        *config.codec_config() = CodecConfig::new_from_payload_params(params);
+        for (codec, rtc_codec) in
+            [(Codec::Vp8, RtcCodec::Vp8), (Codec::Vp9, RtcCodec::Vp9), (Codec::Av1, RtcCodec::Av1)]
+        {
             config.codec_config().add_config(
                 codec.payload_type().into(),
                 codec.rtx_payload_type().map(Into::into),
                 rtc_codec,
-                rate,
-                channels,
+                Frequency::NINETY_KHZ,
+                None,
                 FormatParams::default(),
             );
         }
@@ -399,6 +398,7 @@ impl Changes<'_> {
 pub(crate) struct Options {
     pub(crate) raw: bool,
     pub(crate) estimate: Option<u64>,
+    pub(crate) robust_sound: bool,
 }
 
 impl From<RtcError> for ClientError {

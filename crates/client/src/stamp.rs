@@ -110,6 +110,13 @@ impl Sound {
         bytes
     }
 
+    /// Reads all that a payload carries, of Opus alone or with what came before (RFC 2198), the newest last.
+    pub fn parse_all(payload: &[u8]) -> impl Iterator<Item = Self> {
+        let alone = Self::parse(payload);
+        let blocks = if alone.is_some() { Vec::new() } else { red_blocks(payload) };
+        alone.into_iter().chain(blocks.into_iter().filter_map(Self::parse))
+    }
+
     /// Reads it back; `None` for what is something else, or was damaged on the way.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let [OPUS_TOC, m1, m2, n1, n2, n3, n4, rest @ ..] = bytes else { return None };
@@ -120,6 +127,26 @@ impl Sound {
             sent: Duration::from_nanos(u64::from_be_bytes(*sent)),
         })
     }
+}
+
+/// The blocks of a payload of redundant audio (RFC 2198 §3); nothing of one that is not well-formed.
+fn red_blocks(payload: &[u8]) -> Vec<&[u8]> {
+    let (mut lens, mut rest) = (Vec::new(), payload);
+    while let [first, _, high, low, more @ ..] = rest
+        && first & 0x80 != 0
+    {
+        lens.push(usize::from(u16::from_be_bytes([high & 3, *low])));
+        rest = more;
+    }
+    let mut rest = rest.get(1..).unwrap_or_default();
+    let mut blocks = Vec::new();
+    for len in lens {
+        let Some((block, more)) = rest.split_at_checked(len) else { return Vec::new() };
+        blocks.push(block);
+        rest = more;
+    }
+    blocks.push(rest);
+    blocks
 }
 
 /// The content of a data packet of `len` bytes, at least eight, that says when it was sent.

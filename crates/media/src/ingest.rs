@@ -14,8 +14,22 @@ use crate::sdp::{Codec, MediaKind};
 /// Most layers of a track: q, h and f.
 pub const MAX_LAYERS: usize = 3;
 
-/// A layer counts as live while its packets are younger than this. Screen sharing may send one frame a second.
-const LIVE_FOR: Duration = Duration::from_millis(1500);
+/// A layer counts as live while its packets are younger than so many times what usually passes between its pictures …
+const LIVE_PICTURES: u32 = 10;
+/// … but at least for this, because the way here may be held up,
+const LIVE_LEAST: Duration = Duration::from_millis(500);
+/// … and at most for this, which is what counts at first. Screen sharing may send one picture a second.
+const LIVE_MOST: Duration = Duration::from_millis(1500);
+/// One in so many bytes of a key frame counts for what a layer takes: key frames are the exception. If all of them counted,
+/// asking for one would make a shared screen too large for the link that asks, which then pauses it and has to ask again.
+const KEYFRAME_WEIGHT: usize = 8;
+/// A layer is given up when lower ones have come for so many times what usually passes between its pictures …
+const OVERTAKEN_PICTURES: u32 = 6;
+/// … but at least for this.
+const OVERTAKEN_LEAST: Duration = Duration::from_millis(250);
+/// Where more packets than this are missing in a row, a key frame is asked for: repeating all of them takes longer, if it
+/// works at all.
+pub const LARGEST_GAP: u64 = 60;
 /// Key frames of the lowest layer are asked for at most this often, those of the others half as often.
 const KEYFRAME_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -41,13 +55,20 @@ pub struct Layer {
     /// How many pictures come, and how many bytes.
     pub rates: Rates,
     /// Last packet.
-    pub last_packet: Option<Instant>,
+    last_packet: Option<Instant>,
+    last_timestamp: Option<u32>,
+    /// Timestamp of the last key frame.
+    keyframe_timestamp: Option<u32>,
+    /// What usually passes from one picture to the next.
+    interval: Option<Duration>,
     /// Clock of the publisher in ticks of this layer.
     pub clock: Option<ClockAnchor>,
     /// When a key frame was last asked for.
     last_request: Option<Instant>,
     /// A request that the throttle holds back.
     wanted: bool,
+    /// The highest number that has come.
+    highest: Option<u64>,
     /// What came in since the last look, for statistics.
     pub packets: u64,
     /// Bytes of payload.
@@ -66,9 +87,13 @@ impl Layer {
             dependencies: None,
             rates: Rates::default(),
             last_packet: None,
+            last_timestamp: None,
+            keyframe_timestamp: None,
+            interval: None,
             clock: None,
             last_request: None,
             wanted: false,
+            highest: None,
             packets: 0,
             bytes: 0,
         }
@@ -120,7 +145,20 @@ impl Layer {
 
     /// Whether packets come in.
     pub fn is_live(&self, now: Instant) -> bool {
-        self.last_packet.is_some_and(|at| now.saturating_duration_since(at) < LIVE_FOR)
+        let least_and_most = |usual: Duration| (usual * LIVE_PICTURES).clamp(LIVE_LEAST, LIVE_MOST);
+        let live_for = self.interval.map_or(LIVE_MOST, least_and_most);
+        self.last_packet.is_some_and(|at| now.saturating_duration_since(at) < live_for)
+    }
+
+    /// A packet came.
+    fn note(&mut self, now: Instant, raw: &RawPacket) {
+        if let Some(last) = self.last_packet.filter(|_| self.last_timestamp != Some(raw.timestamp)) {
+            let passed = now.saturating_duration_since(last).min(LIVE_MOST);
+            self.interval = Some(self.interval.map_or(passed, |usual| (usual * 7 + passed) / 8));
+        }
+        (self.last_packet, self.last_timestamp) = (Some(now), Some(raw.timestamp));
+        self.packets += 1;
+        self.bytes += raw.payload.len() as u64;
     }
 }
 
@@ -176,9 +214,7 @@ impl Source {
     /// its number is missed by then.
     pub fn push(&mut self, now: Instant, layer: usize, raw: RawPacket) -> Option<&Packet> {
         let layer = self.layers.get_mut(layer)?;
-        layer.last_packet = Some(now);
-        layer.packets += 1;
-        layer.bytes += raw.payload.len() as u64;
+        layer.note(now, &raw);
         if let Some(level) = raw.audio_level {
             self.level.observe(level);
         }
@@ -187,13 +223,22 @@ impl Source {
             return None;
         }
         let codec = codec?;
+        // Too many are missing to be asked for one by one, and nothing can be shown without them.
+        let jumps = layer.highest.is_some_and(|highest| raw.sequence > highest + LARGEST_GAP);
+        layer.wanted |= jumps && self.kind == MediaKind::Video;
+        layer.highest = layer.highest.max(Some(raw.sequence));
         let sequence = layer.numbering.number(raw.sequence)?;
         if self.muted {
             return None;
         }
         let (layering, keyframe_start) = layer.look_into(codec, &raw);
+        if keyframe_start && self.kind == MediaKind::Video {
+            layer.keyframe_timestamp = Some(raw.timestamp);
+        }
         if !raw.payload.is_empty() {
-            layer.rates.observe(now, raw.timestamp, raw.payload.len(), &layering);
+            let is_key = layer.keyframe_timestamp == Some(raw.timestamp);
+            let len = if is_key { raw.payload.len() / KEYFRAME_WEIGHT } else { raw.payload.len() };
+            layer.rates.observe(now, raw.timestamp, len, &layering);
         }
         Some(layer.ring.push(Packet {
             // One full cycle of head room: late packets never count below zero.
@@ -252,10 +297,19 @@ impl Source {
         rates
     }
 
+    /// Whether a layer was given up while lower ones go on: their encoder is the same, and so is the way here.
+    fn is_overtaken(&self, index: usize) -> bool {
+        let layer = &self.layers[index];
+        let Some((last, interval)) = layer.last_packet.zip(layer.interval) else { return false };
+        let enough = (interval * OVERTAKEN_PICTURES).max(OVERTAKEN_LEAST);
+        let lower = self.layers[..index].iter().filter_map(|lower| lower.last_packet);
+        lower.max().is_some_and(|latest| latest.saturating_duration_since(last) > enough)
+    }
+
     /// The best layer for somebody who wants layer `wanted` at most: the highest live one of these, else the
     /// lowest live one above, else the wanted one.
     pub fn best_layer(&self, now: Instant, wanted: usize) -> usize {
-        let live = |index: &usize| self.layers[*index].is_live(now);
+        let live = |index: &usize| self.layers[*index].is_live(now) && !self.is_overtaken(*index);
         let top = wanted.min(self.layers.len() - 1);
         (0..=top).rev().find(live).or_else(|| (top + 1..self.layers.len()).find(live)).unwrap_or(top)
     }
@@ -395,6 +449,60 @@ mod tests {
         assert_eq!(source.best_layer(now, 1), 0);
         source.layers[0].last_packet = None;
         assert_eq!(source.best_layer(now, 1), 2, "better too large than nothing");
+    }
+
+    /// Pictures of `layers` layers every 33 ms, up to `until`.
+    fn film(start: Instant, source: &mut Source, layers: usize, pictures: std::ops::Range<u64>) -> Instant {
+        let at = |nth: u64| start + Duration::from_millis(33 * nth);
+        for nth in pictures.clone() {
+            for layer in 0..layers {
+                let packet = RawPacket { timestamp: nth as u32 * 2_970, ..raw(nth, Codec::Vp8, &[0x10, 1]) };
+                source.push(at(nth), layer, packet);
+            }
+        }
+        at(pictures.end)
+    }
+
+    #[test]
+    fn a_layer_that_lower_ones_overtake_is_given_up_at_once() {
+        let start = Instant::now();
+        let mut source = Source::new(SourceKey(1), MediaKind::Video, 3);
+        let now = film(start, &mut source, 3, 0..30);
+        assert_eq!(source.best_layer(now, 2), 2);
+        let now = film(start, &mut source, 1, 30..37);
+        assert_eq!(source.best_layer(now, 2), 2, "that may be the way");
+        let now = film(start, &mut source, 1, 37..40);
+        assert_eq!(source.best_layer(now, 2), 0);
+        let mut alone = Source::new(SourceKey(1), MediaKind::Video, 3);
+        let end = film(start, &mut alone, 3, 0..30);
+        assert_eq!(alone.best_layer(end + Duration::from_millis(400), 2), 2, "all are held up");
+    }
+
+    #[test]
+    fn a_gap_too_large_to_be_filled_wants_a_key_frame() {
+        let start = Instant::now();
+        let mut source = Source::new(SourceKey(1), MediaKind::Video, 1);
+        film(start, &mut source, 1, 0..30);
+        film(start, &mut source, 1, 60..70);
+        assert!(!source.has_wanted_keyframes());
+        film(start, &mut source, 1, 131..132);
+        assert!(source.has_wanted_keyframes());
+    }
+
+    #[test]
+    fn key_frames_hardly_count_for_what_a_layer_takes() {
+        let start = Instant::now();
+        let mut source = Source::new(SourceKey(1), MediaKind::Video, 1);
+        for nth in 0..30 {
+            let is_key = nth % 10 == 0;
+            let mut payload = vec![0x10, u8::from(!is_key)];
+            payload.resize(if is_key { 8_000 } else { 1_000 }, 0);
+            let packet = RawPacket { timestamp: nth as u32 * 9_000, ..raw(nth, Codec::Vp8, &payload) };
+            source.push(start + Duration::from_millis(100 * nth), 0, packet);
+        }
+        let rate = source.bitrates(start + Duration::from_secs(3), Duration::from_secs(2))[0][0];
+        // Ten pictures of 1,000 bytes a second; with all of the key frames it would be 136 kbit/s.
+        assert!((70_000..90_000).contains(&rate.as_bps()), "{rate:?}");
     }
 
     #[test]

@@ -133,6 +133,8 @@ pub struct Transport {
     local: Arc<LocalAddresses>,
     /// SSRC of the control packets that str0m sends, once it has sent one.
     reports_ssrc: Option<u32>,
+    /// Where the client wants to be reached.
+    nominated: Option<Path>,
     declared: HashMap<String, UpMedia>,
     deadline: Instant,
     sctp_started: bool,
@@ -217,6 +219,7 @@ impl Transport {
             extensions,
             local,
             reports_ssrc: None,
+            nominated: None,
             asked: Vec::new(),
             declared: HashMap::new(),
             deadline: now,
@@ -342,6 +345,11 @@ impl Transport {
         self.receive(path, datagram).is_some_and(|receive| self.rtc.accepts(&Input::Receive(now, receive)))
     }
 
+    /// The client proved to be there, and wants to be reached there from now on.
+    pub fn nominated(&mut self, path: Path) {
+        self.nominated = Some(path);
+    }
+
     /// A datagram came in.
     pub fn handle(&mut self, now: Instant, path: &Path, datagram: &[u8]) -> Result<(), TransportError> {
         let Some(receive) = self.receive(path, datagram) else { return Ok(()) };
@@ -395,6 +403,9 @@ impl Transport {
                     let remote = transmit.destination;
                     let asked = self.asked.iter().find(|(known, _)| *known == (protocol, remote));
                     let path = Path { protocol, local: asked.and_then(|(_, local)| *local), remote };
+                    // Answers to checks go back to where these came from, everything else to where the client is.
+                    let is_check = transmit.contents.first().is_some_and(|first| *first < 4);
+                    let path = self.nominated.filter(|_| !is_check).unwrap_or(path);
                     if self.reports_ssrc.is_none()
                         && let Some(ssrc) = control_ssrc(&transmit.contents)
                     {

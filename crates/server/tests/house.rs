@@ -10,6 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("plenum-media", &[]),
     ("plenum-messaging", &[]),
     ("plenum-client", &["plenum-media"]),
+    ("plenum-sim", &["plenum-client", "plenum-media"]),
     ("plenum-meeting", &["plenum-protocol"]),
     ("plenum-storage", &["plenum-protocol"]),
     ("plenum-media-server", &["plenum-media"]),
@@ -33,7 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Cores: bytes and time come in as arguments, and go out as values.
 const PURE: &[&str] =
-    &["plenum-protocol", "plenum-media", "plenum-messaging", "plenum-meeting", "plenum-client"];
+    &["plenum-protocol", "plenum-media", "plenum-messaging", "plenum-meeting", "plenum-client", "plenum-sim"];
 
 /// Runtimes, sockets, HTTP, SQL, wire clients and clocks.
 const IMPURE: &[&str] = &[
@@ -68,7 +69,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("livekit-api", &["plenum-control"]),
     ("sea-orm", &["plenum-storage"]),
     ("sea-orm-migration", &["plenum-storage"]),
-    ("str0m", &["plenum-media", "plenum-client"]),
+    ("str0m", &["plenum-media", "plenum-client", "plenum-sim"]),
 ];
 
 /// What each crate of the workspace uses when it runs; tests may use more.

@@ -35,6 +35,9 @@ pub struct Settings {
     pub more: Vec<IpAddr>,
     /// Begins congestion control of what is published at this many bits per second; without it everything leaves at once.
     pub estimate: Option<u64>,
+    /// Takes and sends sound that repeats what came before (RFC 2198), and asks again for what is missing of it, as
+    /// LiveKit's clients do.
+    pub robust_sound: bool,
     /// Gives every packet of both directions as [`Event::Raw`] too. Costs a copy of each.
     pub raw: bool,
 }
@@ -49,6 +52,7 @@ impl Settings {
             addresses,
             more: Vec::new(),
             estimate: None,
+            robust_sound: false,
             raw: false,
         }
     }

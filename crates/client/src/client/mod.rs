@@ -55,7 +55,8 @@ struct Wanted {
 impl Client {
     /// Somebody who is about to join. `rng` gives the SSRCs of feedback on what is only counted.
     pub fn new(now: Instant, settings: Settings, rng: &mut impl Rng) -> Self {
-        let options = Options { raw: settings.raw, estimate: settings.estimate };
+        let Settings { raw, estimate, robust_sound, .. } = settings;
+        let options = Options { raw, estimate, robust_sound };
         let mut connection = |address: SocketAddr| {
             let more = settings.more.iter().map(|ip| SocketAddr::new(*ip, address.port()));
             let local = std::iter::once(address).chain(more).collect();

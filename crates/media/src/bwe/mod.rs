@@ -50,6 +50,8 @@ const RESTORE: f64 = 0.92;
 const DRAIN_MIN: f64 = 0.62;
 /// A queue shorter than this is gone.
 const DRAINED: Duration = Duration::from_millis(25);
+/// Where a queue stands, the quickest packets wait at least this share of what all wait.
+const STANDING: f64 = 0.6;
 /// A queue of this length is a fall whatever the trend says.
 const LONG_QUEUE: Duration = Duration::from_millis(120);
 /// Growth per second far from the last known capacity (draft §5.5: 1.08).
@@ -284,14 +286,16 @@ impl Bwe {
         let last = self.last_feedback.replace(now).unwrap_or(now);
         let passed = now.saturating_duration_since(last).min(LONGEST_STEP);
         let limited = self.alr.update(now, self.estimate);
-        let queue = self.trendline.queue();
+        let (queue, standing) = (self.trendline.queue(), self.trendline.standing_queue());
+        // Jitter looks like a queue that comes up, but holds some packets up much less than others.
+        let stands = standing > DRAINED && standing > queue.mul_f64(STANDING);
         // A probe makes a short queue of its own, which is not the media's fault.
         let over = match self.trendline.usage() {
-            Usage::Over => queue > DRAINED && (!self.probes.is_running() || queue >= LONG_QUEUE),
+            Usage::Over => queue >= LONG_QUEUE || (stands && !self.probes.is_running()),
             Usage::Normal => queue >= LONG_QUEUE,
             Usage::Under => false,
         };
-        if let Some(found) = self.probes.result(now, newest)
+        if let Some(found) = self.probes.result(now, newest, self.loss.natural())
             && !over
         {
             self.found(found);
@@ -302,11 +306,11 @@ impl Bwe {
         if over && !is_idle {
             self.fall(now, queue);
         } else if self.phase == Phase::Drain {
-            if queue < DRAINED {
+            if standing < DRAINED {
                 self.phase = Phase::Grow;
                 self.set(self.estimate.max(self.capacity.unwrap_or_default().times(RESTORE)));
             }
-        } else if self.trendline.usage() == Usage::Normal && !limited && queue < LONG_QUEUE / 2 {
+        } else if self.trendline.usage() == Usage::Normal && !limited && standing < LONG_QUEUE / 2 {
             self.grow(passed, acked);
         }
         if let Some(bound) = self.loss.update(now, self.estimate, acked) {

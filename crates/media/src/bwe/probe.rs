@@ -126,8 +126,9 @@ impl ProbeController {
     }
 
     /// The measured rate, once enough of the probe is known to have arrived. `newest` is when the latest packet of the
-    /// feedback was sent: later ones than the probe's mean that no more of it comes.
-    pub(super) fn result(&mut self, now: Instant, newest: Instant) -> Option<Bitrate> {
+    /// feedback was sent: later ones than the probe's mean that no more of it comes. The link loses a share of `natural`
+    /// whatever is sent.
+    pub(super) fn result(&mut self, now: Instant, newest: Instant, natural: f64) -> Option<Bitrate> {
         let running = self.running?;
         let ended = running.sent_last.is_some_and(|last| newest > last)
             && now.saturating_duration_since(running.started) > LENGTH;
@@ -137,7 +138,7 @@ impl ProbeController {
             return None;
         }
         self.running = None;
-        match running.measure() {
+        match running.measure(natural) {
             Outcome::Carried(rate) => {
                 self.failures = 0;
                 self.not_before = Some(now + AFTER_SUCCESS);
@@ -190,8 +191,8 @@ enum Outcome {
 }
 
 impl Running {
-    fn measure(&self) -> Outcome {
-        if f64::from(self.seen.packets) < f64::from(self.sent) * FEWEST_ARRIVED {
+    fn measure(&self, natural: f64) -> Outcome {
+        if f64::from(self.seen.packets) < f64::from(self.sent) * FEWEST_ARRIVED * (1.0 - natural) {
             return Outcome::Lost;
         }
         let times = self.seen.first.zip(self.seen.last).zip(self.sent_first.zip(self.sent_last));
@@ -246,7 +247,7 @@ mod tests {
                 was_lost: false,
             });
         }
-        controller.result(now + ms(100), now + ms(90))
+        controller.result(now + ms(100), now + ms(90), 0.0)
     }
 
     #[test]

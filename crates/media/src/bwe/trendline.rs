@@ -25,6 +25,8 @@ const OVERUSE_TIME: f64 = 10.0;
 /// The lowest delay is looked for in this many windows of [`BASE_WINDOW`].
 const BASE_WINDOWS: usize = 6;
 const BASE_WINDOW: Duration = Duration::from_secs(5);
+/// … and one that stands in the last one to two of these: radio links give their quickest packets more seldom.
+const MOMENT: Duration = Duration::from_millis(200);
 
 /// What the trend means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,6 +64,7 @@ pub(super) struct Trendline {
     last_trend: f64,
     base: LowestDelay,
     queue: Duration,
+    standing: Duration,
     usage: Usage,
 }
 
@@ -73,6 +76,12 @@ impl Trendline {
     /// How long the latest packets waited on the way, compared with the quickest of the last half minute.
     pub(super) fn queue(&self) -> Duration {
         self.queue
+    }
+
+    /// How long even the quickest of the latest packets waited: what jitter cannot explain. A queue that has just come up is
+    /// not seen here yet, one that has gone is.
+    pub(super) fn standing_queue(&self) -> Duration {
+        self.standing
     }
 
     /// Takes a packet that arrived; in the order of sending.
@@ -105,8 +114,9 @@ impl Trendline {
         let sent_ms = signed_ms(sent.saturating_duration_since(sent0), sent0.saturating_duration_since(sent));
         let arrival_ms = signed_ms(arrival.saturating_sub(arrival0), arrival0.saturating_sub(arrival));
         let delay = (arrival_ms - sent_ms).clamp(-1e9, 1e9);
-        let above = self.base.push(sent, delay);
-        self.queue = Duration::from_secs_f64(above / 1e3);
+        let (smooth, standing) = self.base.push(sent, delay);
+        self.queue = Duration::from_secs_f64(smooth / 1e3);
+        self.standing = Duration::from_secs_f64(standing / 1e3);
     }
 
     fn compare(&mut self, before: Group, after: Group) {
@@ -196,15 +206,18 @@ fn slope(samples: &VecDeque<(f64, f64)>) -> Option<f64> {
     (below > 0.0).then(|| above / below)
 }
 
-/// The lowest of what was seen in the last half minute, and a smooth distance to it.
+/// The lowest of what was seen in the last half minute, and two distances to it: a smooth one, and that of the lowest of the
+/// last moments.
 #[derive(Debug, Default)]
 struct LowestDelay {
     windows: VecDeque<(Instant, f64)>,
     smooth: Option<f64>,
+    /// The lowest since then, and the lowest of the [`MOMENT`] before.
+    latest: Option<(Instant, f64, f64)>,
 }
 
 impl LowestDelay {
-    fn push(&mut self, now: Instant, delay: f64) -> f64 {
+    fn push(&mut self, now: Instant, delay: f64) -> (f64, f64) {
         match self.windows.back_mut() {
             Some((since, lowest)) if now.saturating_duration_since(*since) < BASE_WINDOW => {
                 *lowest = lowest.min(delay);
@@ -220,6 +233,14 @@ impl LowestDelay {
         let above = delay - lowest;
         let smooth = self.smooth.map_or(above, |smooth| smooth + (above - smooth) / 8.0);
         self.smooth = Some(smooth);
-        smooth.max(0.0)
+        let (since, current, before) = match self.latest {
+            Some((since, current, before)) if now.saturating_duration_since(since) < MOMENT => {
+                (since, current.min(delay), before)
+            }
+            Some((_, current, _)) => (now, delay, current),
+            None => (now, delay, delay),
+        };
+        self.latest = Some((since, current, before));
+        (smooth.max(0.0), (current.min(before) - lowest).max(0.0))
     }
 }

@@ -30,6 +30,9 @@ use crate::sdp::{Codec, MediaKind};
 /// How often a subscriber that waits for a key frame asks again; the publisher's throttle comes on top.
 const KEYFRAME_RETRY: Duration = Duration::from_millis(200);
 
+/// A key frame that has left is asked for again no sooner than this after a round trip.
+const KEYFRAME_GRACE: Duration = Duration::from_millis(100);
+
 /// Packets of sound that can be repeated: what is missed for more than a second is not heard any more.
 const AUDIO_HISTORY: usize = 64;
 /// A track that gets nothing for this long is said to be paused: where there is room, a probe or two find it earlier.
@@ -155,6 +158,8 @@ pub struct DownTrack {
     /// Next sequence number of retransmissions.
     rtx_sequence: u64,
     keyframe_asked: Option<Instant>,
+    /// The key frame that was forwarded last.
+    keyframe: Option<Keyframe>,
     /// Packets sent since the beginning, for sender reports.
     pub packets: u32,
     /// Bytes of payload sent since the beginning, for sender reports.
@@ -171,6 +176,16 @@ pub struct DownTrack {
     playout: Option<Box<Playout>>,
     /// Packets sent and missed since the subscriber's last report.
     since_report: (u32, u32),
+}
+
+/// A key frame on its way.
+#[derive(Debug, Clone, Copy)]
+struct Keyframe {
+    timestamp: u32,
+    /// The number of its last packet so far.
+    last: u64,
+    /// When a packet of it last left; at first, when it came.
+    at: Instant,
 }
 
 /// What the connection has room for.
@@ -228,6 +243,7 @@ impl DownTrack {
             selector: Selector::default(),
             rtx_sequence: 1,
             keyframe_asked: None,
+            keyframe: None,
             packets: 0,
             octets: 0,
             last_report: None,
@@ -291,7 +307,17 @@ impl DownTrack {
     pub fn stop(&mut self) {
         self.current = None;
         self.keyframe_asked = None;
+        self.keyframe = None;
         self.take_back();
+    }
+
+    /// Whether the subscriber may not have seen yet that a key frame comes, which waits for its turn or has just left: it
+    /// needs no other then. What takes `rtt` there and back, or is lost and repeated, is not over sooner.
+    pub fn has_keyframe_on_its_way(&self, now: Instant, rtt: Duration) -> bool {
+        self.keyframe.is_some_and(|keyframe| {
+            let waits = self.last_left < Some(keyframe.last);
+            waits || now.saturating_duration_since(keyframe.at) < rtt + KEYFRAME_GRACE
+        })
     }
 
     /// The same track comes from `source` in another codec from now on, beginning with a key frame.
@@ -304,6 +330,7 @@ impl DownTrack {
 
     /// Takes the numbers back of what has not left yet and will not any more.
     pub fn take_back(&mut self) {
+        self.keyframe = self.keyframe.filter(|keyframe| self.last_left >= Some(keyframe.last));
         self.munger.rewind(self.last_left);
         match self.last_left {
             Some(last) => self.history.forget_after(last),
@@ -367,7 +394,17 @@ impl DownTrack {
                 content,
             },
         };
-        self.history.insert(now, outgoing.numbers.sequence, Sent::new(packet, layer, &outgoing));
+        let sequence = outgoing.numbers.sequence;
+        self.history.insert(now, sequence, Sent::new(packet, layer, &outgoing));
+        match &mut self.keyframe {
+            _ if packet.keyframe_start => {
+                self.keyframe = Some(Keyframe { timestamp: packet.timestamp, last: sequence, at: now });
+            }
+            Some(keyframe) if keyframe.timestamp == packet.timestamp => {
+                keyframe.last = keyframe.last.max(sequence);
+            }
+            Some(_) | None => {}
+        }
         Some(outgoing)
     }
 
@@ -396,8 +433,11 @@ impl DownTrack {
 
     /// The packet of that number has left: whoever can only send the same bytes again needs the transport-wide number in
     /// them.
-    pub fn note_left(&mut self, sequence: u64, transport: Option<u16>) {
+    pub fn note_left(&mut self, now: Instant, sequence: u64, transport: Option<u16>) {
         self.last_left = self.last_left.max(Some(sequence));
+        if let Some(keyframe) = self.keyframe.as_mut().filter(|keyframe| sequence <= keyframe.last) {
+            keyframe.at = now;
+        }
         if self.config.rtx.is_none() {
             self.history.note_left(sequence, Left { transport });
         }
@@ -412,10 +452,11 @@ impl DownTrack {
     }
 
     /// The number of a packet that the subscriber misses, if it may be repeated now.
-    pub fn missed(&mut self, now: Instant, sequence: u16) -> Option<u64> {
+    pub fn missed(&mut self, now: Instant, sequence: u16, rtt: Duration) -> Option<u64> {
         let sequence = extend(sequence, self.last_left?)?;
         self.since_report.1 += 1;
-        (self.history.get(sequence).is_some() && self.history.may_repeat(now, sequence)).then_some(sequence)
+        (self.history.get(sequence).is_some() && self.history.may_repeat(now, sequence, rtt))
+            .then_some(sequence)
     }
 
     /// Whether what is sent now builds on the packet of that number. What came before a switch of layers is only good for

@@ -8,6 +8,8 @@ use crate::ring::{Layering, tests::packet};
 use crate::rtp::dd::tests::svc::{L1T3, L3T3, L3T3_KEY};
 use crate::rtp::vp8;
 
+const RTT: Duration = Duration::from_millis(100);
+
 fn track(kind: MediaKind) -> DownTrack {
     let payload_types = match kind {
         MediaKind::Audio => vec![(Codec::Opus, 111)],
@@ -130,19 +132,19 @@ fn another_codec_continues_the_stream() {
     track.config.payload_types = vec![(Codec::Vp9, 98)];
     let sent = track.forward(now, 0, only(0), &vp9_packet, Clocks::default()).expect("a key frame");
     assert_eq!((sent.payload_type, sent.numbers.sequence), (98, 100));
-    track.note_left(100, None);
+    track.note_left(now, 100, None);
 
     let format = Format { codec: Codec::Vp8, payload_type: 96, rtx: Some(95) };
     track.switch(SourceKey(2), format, Wanted::default());
-    assert_eq!(track.missed(now, 100), None, "what was sent lies in the other source");
+    assert_eq!(track.missed(now, 100, RTT), None, "what was sent lies in the other source");
     assert!(track.needs_keyframe(now, only(0)));
     assert_eq!(track.forward(now, 0, only(0), &vp9_packet, Clocks::default()), None, "not of this codec");
     let later = now + Duration::from_millis(100);
     let next = track.forward(later, 0, only(0), &vp8_packet, Clocks::default()).expect("a key frame");
     assert_eq!((next.payload_type, next.numbers.sequence), (96, 101));
     assert_eq!(next.numbers.timestamp, sent.numbers.timestamp + 9_000);
-    track.note_left(101, None);
-    assert_eq!(track.missed(later, 101), Some(101));
+    track.note_left(now, 101, None);
+    assert_eq!(track.missed(later, 101, RTT), Some(101));
     assert_eq!(track.next_rtx().map(|rtx| (rtx.ssrc, rtx.payload_type)), Some((2, 95)));
 }
 
@@ -174,17 +176,21 @@ fn repeats_are_limited() {
     };
     let incoming = source.push(now, 0, raw).expect("of use").clone();
     assert!(track.forward(now, 0, only(2), &incoming, Clocks::default()).is_some());
-    assert_eq!(track.missed(now, 100), None, "nobody can miss it yet");
-    track.note_left(100, None);
+    assert_eq!(track.missed(now, 100, RTT), None, "nobody can miss it yet");
+    let comes =
+        |track: &DownTrack, ms: u64| track.has_keyframe_on_its_way(now + Duration::from_millis(ms), RTT);
+    assert!(comes(&track, 5_000), "it waits");
+    track.note_left(now, 100, None);
+    assert!(comes(&track, 199) && !comes(&track, 200), "it is there, or lost");
     let mut at = now;
     let mut repeats = 0;
-    for _ in 0..10 {
-        repeats += usize::from(track.missed(at, 100) == Some(100));
-        assert_eq!(track.missed(at, 100), None, "twice at once");
+    for _ in 0..15 {
+        repeats += usize::from(track.missed(at, 100, RTT) == Some(100));
+        assert_eq!(track.missed(at, 100, RTT), None, "twice at once");
         at += Duration::from_millis(100);
     }
-    assert_eq!(repeats, 3);
-    assert_eq!(track.missed(at, 101), None, "never sent");
+    assert_eq!(repeats, 7);
+    assert_eq!(track.missed(at, 101, RTT), None, "never sent");
     let again = track.repeat(100, &source).expect("it is remembered");
     assert_eq!(again.wrapping, Wrapping::Rtx(Rtx { ssrc: 2, payload_type: 97, sequence: 1 }));
 }
@@ -208,7 +214,7 @@ fn what_has_not_left_cannot_leave_again() {
     let incoming = source.push(now, 0, raw).expect("of use").clone();
     assert!(track.forward(now, 0, only(0), &incoming, Clocks::default()).is_some());
     assert!(track.repeat(100, &source).is_none());
-    track.note_left(100, Some(7));
+    track.note_left(now, 100, Some(7));
     let again = track.repeat(100, &source).expect("it has left");
     assert_eq!(again.wrapping, Wrapping::Same(Left { transport: Some(7) }));
 }
@@ -381,7 +387,7 @@ proptest! {
                 Event::Wait(ms) => {
                     now += Duration::from_millis(ms);
                     for numbers in waiting.drain(..) {
-                        track.note_left(numbers.sequence, None);
+                        track.note_left(now, numbers.sequence, None);
                         left.push(numbers);
                     }
                 }
@@ -398,7 +404,7 @@ proptest! {
                     }
                     let Some(sent) = track.forward(now, layer, only(2), &incoming, Clocks::default()) else { continue };
                     if waiting.is_empty() && sequence % 4 != 0 {
-                        track.note_left(sent.numbers.sequence, None);
+                        track.note_left(now, sent.numbers.sequence, None);
                         left.push(sent.numbers);
                     } else {
                         waiting.push_back(sent.numbers);

@@ -14,7 +14,7 @@ use crate::bwe::Bitrate;
 use crate::downtrack::{Clocks, DownConfig, DownTrack, Format, Wanted};
 use crate::fault::{self, Point};
 use crate::ids::{DownKey, SourceKey};
-use crate::ingest::Source;
+use crate::ingest::{LARGEST_GAP, Source};
 use crate::pacer::{Class, PADDING_SIZE};
 use crate::ring::Packet;
 use crate::rtp::rtcp::{self, Feedback};
@@ -32,6 +32,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(3);
 const FIRST_REPORT: Duration = Duration::from_millis(200);
 /// Reports that a round trip may be measured with.
 const REMEMBERED_REPORTS: usize = 64;
+/// Before a round trip was measured.
+const FIRST_RTT: Duration = Duration::from_millis(100);
 /// RTCP datagrams are filled to this length.
 const REPORT_SIZE: usize = 1_000;
 
@@ -103,9 +105,19 @@ impl Egress {
         self.srtp = Some(keys.contexts(is_client));
     }
 
-    /// Packets go there from now on.
-    pub fn set_path(&mut self, path: Path) {
-        self.path = Some(path);
+    /// Packets go there from now on. Returns the pictures that are sent, where they have gone elsewhere before: what left
+    /// since the client has moved is lost.
+    pub fn set_path(&mut self, path: Path) -> Vec<Request> {
+        let before = self.path.replace(path);
+        if before.is_none_or(|before| before.remote == path.remote) {
+            return Vec::new();
+        }
+        let video = self.tracks.iter().filter(|(_, track)| track.config.kind == MediaKind::Video);
+        video
+            .filter_map(|(_, track)| {
+                Some(Request::Keyframe { source: track.config.source, layer: track.current()? })
+            })
+            .collect()
     }
 
     /// Leaves an SSRC to somebody else. `false` if it is already in use here.
@@ -233,7 +245,8 @@ impl Egress {
     ) {
         let (Some((sender, _)), Some(path)) = (&mut self.srtp, self.path) else { return };
         let Some(track) = self.tracks.get_mut(index) else { return };
-        let Some(sequence) = track.missed(now, sequence) else { return };
+        let rtt = self.rtt.unwrap_or(FIRST_RTT);
+        let Some(sequence) = track.missed(now, sequence, rtt) else { return };
         let Some((packet, _)) = track.packet(sequence, source) else { return };
         if self.link.is_congested() && !track.is_needed(sequence) {
             return;
@@ -360,8 +373,12 @@ impl Egress {
                     }
                 }
                 Feedback::KeyframeRequest { ssrc } => {
+                    let rtt = self.rtt.unwrap_or(FIRST_RTT);
                     let track = self.by_ssrc.get(&ssrc).and_then(|index| self.tracks.get(*index));
-                    if let Some((track, layer)) = track.and_then(|track| Some((track, track.current()?))) {
+                    let needs = |track: &&DownTrack| !track.has_keyframe_on_its_way(now, rtt);
+                    if let Some((track, layer)) =
+                        track.filter(needs).and_then(|track| Some((track, track.current()?)))
+                    {
                         requests.push(Request::Keyframe { source: track.config.source, layer });
                     }
                 }
@@ -369,6 +386,13 @@ impl Egress {
                     let Some(index) = self.by_ssrc.get(&ssrc) else { continue };
                     let Some(track) = self.tracks.get(*index) else { continue };
                     let source = track.config.source;
+                    let is_video = track.config.kind == MediaKind::Video;
+                    if is_video && list.iter().count() as u64 > LARGEST_GAP {
+                        let comes = track.has_keyframe_on_its_way(now, self.rtt.unwrap_or(FIRST_RTT));
+                        let layer = track.current().filter(|_| !comes);
+                        requests.extend(layer.map(|layer| Request::Keyframe { source, layer }));
+                        continue;
+                    }
                     // One datagram cannot make us send more than a ring full of packets.
                     let room = crate::ring::VIDEO_PACKETS.saturating_sub(requests.len());
                     requests.extend(list.iter().take(room).map(|sequence| Request::Repeat {

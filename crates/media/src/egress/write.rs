@@ -45,7 +45,7 @@ impl Outlet<'_> {
         self.queue.sent.first.add(len);
         track.packets = track.packets.wrapping_add(1);
         track.octets = track.octets.wrapping_add(payload_len as u32);
-        track.note_left(outgoing.numbers.sequence, transport.map(|(_, number)| number));
+        track.note_left(self.now, outgoing.numbers.sequence, transport.map(|(_, number)| number));
         true
     }
 

@@ -213,8 +213,9 @@ impl Shard {
                         return Received::Dropped(DropReason::Unauthentic);
                     }
                     self.learn(path, route, known);
-                    if check.nominates && route.side == self.peers[route.peer].down_side() {
-                        self.peers[route.peer].nominated(path);
+                    if check.nominates {
+                        let requests = self.peers[route.peer].nominated(route.side, path);
+                        self.serve(now, route.peer, requests);
                     }
                     route
                 }

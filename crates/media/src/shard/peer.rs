@@ -8,7 +8,7 @@ use str0m::channel::ChannelId;
 
 use super::budget::Budget;
 use super::message::{Connections, Side};
-use crate::egress::Egress;
+use crate::egress::{Egress, Request};
 use crate::ids::{IceCredentials, PeerHandle, RoomId};
 use crate::sdp::PayloadTypes;
 use crate::sending::Path;
@@ -226,8 +226,10 @@ impl Peer {
         !self.waiting.is_empty()
     }
 
-    /// A path on which the client proved to be: packets go there, unless reports already showed another.
-    pub(super) fn nominated(&mut self, path: Path) {
-        self.egress.set_path(path);
+    /// A path on which the client proved to be: packets go there, unless reports already showed another. Returns what is
+    /// needed because of that.
+    pub(super) fn nominated(&mut self, side: Side, path: Path) -> Vec<Request> {
+        self.connection(side).transport.nominated(path);
+        if side == self.down_side() { self.egress.set_path(path) } else { Vec::new() }
     }
 }

@@ -18,6 +18,14 @@ impl Shard {
         let requests = self.peers[index].egress.handle_rtcp(now, path, &mut scratch);
         self.scratch = scratch;
         let Some(requests) = requests else { return false };
+        self.serve(now, index, requests);
+        self.allocate(now, index);
+        self.ask_for_keyframes(now, index);
+        true
+    }
+
+    /// Does what a subscriber needs.
+    pub(super) fn serve(&mut self, now: Instant, index: usize, requests: Vec<Request>) {
         for request in requests {
             match request {
                 Request::Keyframe { source, layer } => {
@@ -35,9 +43,6 @@ impl Shard {
                 }
             }
         }
-        self.allocate(now, index);
-        self.ask_for_keyframes(now, index);
-        true
     }
 
     /// Gives out the layers that this peer's connection has room for, if that is due.

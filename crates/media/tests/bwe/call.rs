@@ -7,8 +7,7 @@ use plenum_media::allocator::{Allocator, Content, Demand, Layer, Pausing, SPATIA
 use plenum_media::bwe::{Bitrate, Bwe};
 use plenum_media::pacer::{Class, PADDING_SIZE, Pacer};
 use plenum_media::rtp::twcc::{self, TransportFeedback};
-
-use super::link::{Dice, InFlight, Link};
+use plenum_sim::{Conditions, Dice, InFlight, Link};
 
 /// Layers of the camera in kbit/s.
 const LAYERS: [u64; 3] = [150, 500, 1_700];
@@ -67,10 +66,10 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn new(link: Link, camera: Camera) -> Self {
+    pub(crate) fn new(conditions: Conditions, camera: Camera) -> Self {
         let bwe = Bwe::default();
         Self {
-            link,
+            link: Link::new(conditions, 0),
             pacer: Pacer::new(bwe.estimate()),
             bwe,
             now: Duration::ZERO,
@@ -84,7 +83,7 @@ impl Call {
             start: Instant::now(),
             allocator: Allocator::default(),
             goal: None,
-            dice: Dice(77),
+            dice: Dice::new(77),
             next_frame: Duration::ZERO,
             next_audio: Duration::ZERO,
             next_tick: Duration::ZERO,
@@ -100,6 +99,12 @@ impl Call {
             feedbacks: 0,
             last_audio: Duration::ZERO,
         }
+    }
+
+    /// The link carries that much from now on.
+    pub(crate) fn limit(&mut self, kbps: u64) {
+        let rate = Some(Bitrate::kbps(kbps));
+        self.link.change(self.now, Conditions { rate, ..*self.link.conditions() });
     }
 
     /// Forgets the worst of what was.

@@ -8,12 +8,11 @@ use plenum_client::Picture;
 use proto::signal_response::Message as Response;
 use str0m::media::MediaKind;
 
-use crate::layered::Piece;
-use crate::person::picture;
-use crate::svc::L3T3;
-use crate::world::World;
+use plenum_sim::layered::Piece;
+use plenum_sim::svc::L3T3;
+use plenum_sim::{World, picture};
 
-const GOOD: f64 = 5_000.0;
+const GOOD: u64 = 5_000;
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -89,7 +88,7 @@ fn falls_and_recovers(mut world: World, alice: usize, bob: usize) {
     }
 
     let fell = world.now;
-    world.limit(bob, 300.0);
+    world.limit(bob, 300);
     let small = world.until("the small picture comes", 5, |world| layer(world, bob) == Some(0));
     assert!(small <= ms(2_000), "{small:?}");
     world.run(ms(2_000));
@@ -121,7 +120,7 @@ fn one_bad_subscriber_harms_nobody() {
     assert_eq!((layer(&world, bob), layer(&world, carol)), (Some(2), Some(2)));
     let start = world.now;
     let before = world.clients[alice].publisher.asked.len();
-    for kbps in [300.0, 2_500.0, 200.0, 700.0, 250.0] {
+    for kbps in [300, 2_500, 200, 700, 250] {
         world.limit(bob, kbps);
         world.run(ms(6_000));
     }
@@ -167,7 +166,7 @@ fn a_screen_slows_down_before_it_blurs() {
     let pieces = since(&world, world.now - ms(2_000));
     let fastest = pieces.iter().map(|piece| piece.temporal).max();
     assert_eq!((pieces.iter().map(|piece| piece.spatial).max(), fastest), (Some(2), Some(2)));
-    world.limit(bob, 500.0);
+    world.limit(bob, 500);
     world.run(ms(5_000));
     let calm = world.now;
     world.run(ms(10_000));
@@ -188,7 +187,7 @@ fn pictures_pause_where_nothing_fits_and_that_is_told() {
     world.limit(bob, GOOD);
     publish(&mut world, alice);
     world.run(ms(8_000));
-    world.limit(bob, 120.0);
+    world.limit(bob, 120);
     world.until("the track is paused", 8, |world| states(world, bob) == [proto::StreamState::Paused]);
     world.run(ms(3_000));
     let calm = world.now;
@@ -224,7 +223,7 @@ fn keeps_the_speaker(mut world: World, alice: usize, bob: usize) {
     world.limit(bob, GOOD);
     publish(&mut world, alice);
     world.run(ms(8_000));
-    world.limit(bob, 120.0);
+    world.limit(bob, 120);
     world.run(ms(8_000));
     let calm = world.now;
     world.run(ms(5_000));
@@ -244,7 +243,7 @@ fn nothing_pauses_on_a_good_link() {
         publish(&mut world, who);
     }
     let bob = world.join("bob");
-    world.limit(bob, 15_000.0);
+    world.limit(bob, 15_000);
     world.run(ms(10_000));
     assert_eq!(states(&world, bob), []);
     let received = &world.clients[bob].down().received;

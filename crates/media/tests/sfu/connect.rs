@@ -7,8 +7,7 @@ use plenum_client::Side;
 use plenum_media::shard::{DropReason, Received};
 use str0m::media::MediaKind;
 
-use crate::person::picture;
-use crate::world::World;
+use plenum_sim::{World, picture};
 
 #[test]
 fn a_client_becomes_active_by_its_handshakes() {
@@ -28,7 +27,7 @@ fn who_never_connects_is_removed_and_told_to_come_again() {
     world.lose = Box::new(|_| true);
     world.until("alice is given up", 31, |world| world.clients[alice].closed);
     assert!(!world.webhooks.iter().any(|event| event.event == "participant_joined"));
-    assert_eq!(world.shard.peers(), 0);
+    assert_eq!(world.shards[0].peers(), 0);
 }
 
 /// What is not really a client's is dropped, with its reason, and the call goes on.
@@ -100,7 +99,7 @@ fn whoever_falls_silent_is_removed_and_the_others_hear_it() {
     let took = world.until("bob is given up", 30, |world| world.clients[bob].closed);
     assert!(took > Duration::from_secs(15) && took < Duration::from_secs(25), "{took:?}");
     let left = world.webhooks.iter().filter(|event| event.event == "participant_left").count();
-    assert_eq!((left, world.shard.peers()), (1, 1));
+    assert_eq!((left, world.shards[0].peers()), (1, 1));
     assert!(!world.clients[alice].closed);
     assert!(world.clients[alice].client.is_connected(Side::Subscriber));
 }

@@ -8,7 +8,7 @@ use livekit_protocol as proto;
 use plenum_client::{Picture, Reception};
 use str0m::media::MediaKind;
 
-use crate::world::World;
+use plenum_sim::World;
 
 const OPENED: u32 = 20;
 
@@ -21,7 +21,7 @@ fn call(one_connection: bool) -> (World, usize, usize) {
         true => world.join_with_one("bob", proto::ConnectionSettings::default()),
         false => world.join("bob"),
     };
-    world.limit(bob, 5_000.0);
+    world.limit(bob, 5_000);
     let now = world.now;
     world.clients[alice].publish_camera(now);
     world.clients[alice].publish_microphone(now);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::world::World;
+use plenum_sim::World;
 
 fn three() -> World {
     let mut world = World::new();
@@ -81,5 +81,5 @@ fn the_longest_packets_pass_and_hold_nothing_back() {
     world.run(Duration::from_secs(2));
     let lengths: Vec<usize> = world.clients[2].texts().iter().map(|(_, _, text)| text.len()).collect();
     assert_eq!(lengths, [long.len(), "after it".len()]);
-    assert!(world.clients.iter().all(|client| !client.closed));
+    assert!(world.clients.iter().all(|(_, client)| !client.closed));
 }

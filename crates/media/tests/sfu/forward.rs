@@ -8,8 +8,7 @@ use proto::signal_request::Message as Request;
 use proto::signal_response::Message as Response;
 use str0m::media::MediaKind;
 
-use crate::person::picture;
-use crate::world::World;
+use plenum_sim::{World, picture};
 
 /// Two people who are there; the first publishes a camera and a microphone.
 fn call() -> (World, usize, usize) {

@@ -9,10 +9,10 @@ use plenum_media::rtp::dd;
 use proto::VideoQuality;
 use proto::signal_request::Message as Request;
 
-use crate::layered::{Codec, Piece};
-use crate::source::FRAME;
-use crate::svc::{L1T3, L3T3_KEY, Mode};
-use crate::world::World;
+use plenum_sim::FRAME;
+use plenum_sim::World;
+use plenum_sim::layered::{Codec, Piece};
+use plenum_sim::svc::{L1T3, L3T3_KEY, Mode};
 
 /// Every kind of stream of which layers can be told apart.
 const KINDS: [(Codec, bool); 3] = [(Codec::Vp9, true), (Codec::Vp9, false), (Codec::Av1, true)];
@@ -156,7 +156,7 @@ fn a_thread_with_too_much_to_do_sends_small_pictures_and_all_the_sound() {
     let now = world.now;
     world.clients[alice].publish_microphone(now);
     world.run(Duration::from_secs(1));
-    world.shard.limit_layers(world.now, Some(0));
+    world.limit_layers(Some(0));
     world.run(Duration::from_secs(1));
     let start = world.now;
     world.run(Duration::from_secs(2));
@@ -170,7 +170,7 @@ fn a_thread_with_too_much_to_do_sends_small_pictures_and_all_the_sound() {
     world.run(Duration::from_secs(2));
     assert!(pieces(&world, carol).all(|(_, piece)| piece.spatial == 0));
 
-    world.shard.limit_layers(world.now, None);
+    world.limit_layers(None);
     world.until("bob sees the highest layer again", 5, |world| {
         pieces(world, bob).any(|(packet, piece)| packet.at > start && piece.spatial == 2)
     });

@@ -1,13 +1,5 @@
-//! The media server's two cores against str0m as client: real handshakes, packets and encryption, no socket, no clock.
-
-mod layered;
-#[path = "../bwe/link.rs"]
-#[expect(dead_code, reason = "shared with the tests of the estimator, which use more of it")]
-mod link;
-mod person;
-mod source;
-mod svc;
-mod world;
+//! The media server's two cores against simulated people (`plenum-sim`), who are made of str0m: real handshakes, packets
+//! and encryption, no socket, no clock.
 
 mod congestion;
 mod connect;

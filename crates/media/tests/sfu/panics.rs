@@ -7,7 +7,7 @@ use plenum_media::fault::{self, Point};
 use proto::leave_request::Action;
 use proto::signal_response::Message as Response;
 
-use crate::world::World;
+use plenum_sim::World;
 
 /// Whether a client was told to come again.
 fn is_out(world: &World, client: usize) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use plenum_client::Side;
 
-use crate::world::World;
+use plenum_sim::World;
 
 /// The translation of addresses on the way gives a client another port, or another address, without telling it.
 #[test]
@@ -29,6 +29,25 @@ fn a_client_behind_another_address_goes_on() {
         assert!(came > 60, "{came} packets in a second after {side:?} moved");
     }
     assert!(!world.clients[alice].closed && !world.clients[bob].closed);
+}
+
+/// What a publisher is asked for reaches it where it is now, and pictures are whole again at once.
+#[test]
+fn a_publisher_behind_another_address_hears_what_is_asked() {
+    let mut world = World::new();
+    world.remember = false;
+    let (alice, bob) = (world.join("alice"), world.join("bob"));
+    let now = world.now;
+    world.clients[alice].publish_camera(now);
+    let shown = |world: &World| {
+        world.clients[bob].viewer.pictures().values().next().map_or(0, |screen| screen.shown().len())
+    };
+    world.run(Duration::from_secs(5));
+    world.rebind(alice);
+    world.run(Duration::from_secs(4));
+    let before = shown(&world);
+    world.run(Duration::from_secs(1));
+    assert!(shown(&world) - before >= 24, "{} pictures in a second", shown(&world) - before);
 }
 
 /// Nobody takes over a connection from another address without its secrets.

@@ -7,8 +7,7 @@ use std::time::Duration;
 use str0m::media::MediaKind;
 use str0m::rtp::rtcp::Rtcp;
 
-use crate::person::picture;
-use crate::world::{Datagram, Loss, World};
+use plenum_sim::{Datagram, Loss, World, picture};
 
 fn call() -> (World, usize, usize) {
     let mut world = World::new();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use plenum_client::Side;
 
-use crate::world::World;
+use plenum_sim::World;
 
 /// From one network to another: nothing gets through for a while, then everything from other addresses.
 #[test]

@@ -1,6 +1,8 @@
 use super::*;
 
-#[path = "../../../tests/sfu/svc.rs"]
+// Unit tests cannot use a crate that uses this one.
+#[path = "../../../../sim/src/svc.rs"]
+#[expect(unreachable_pub, reason = "public where it belongs")]
 pub(crate) mod svc;
 
 use svc::{Encoder, L1T3, L3T3, L3T3_KEY, Mode};

@@ -5,16 +5,21 @@ use std::collections::BTreeMap;
 
 /// Spatial and temporal layers, as in `L3T3_KEY`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Mode {
-    pub(crate) spatial: u8,
-    pub(crate) temporal: u8,
+pub struct Mode {
+    /// Spatial layers.
+    pub spatial: u8,
+    /// Temporal layers.
+    pub temporal: u8,
     /// Only key frames are used by higher spatial layers.
-    pub(crate) key_only: bool,
+    pub key_only: bool,
 }
 
-pub(crate) const L1T3: Mode = Mode { spatial: 1, temporal: 3, key_only: false };
-pub(crate) const L3T3: Mode = Mode { spatial: 3, temporal: 3, key_only: false };
-pub(crate) const L3T3_KEY: Mode = Mode { spatial: 3, temporal: 3, key_only: true };
+/// Three frame rates.
+pub const L1T3: Mode = Mode { spatial: 1, temporal: 3, key_only: false };
+/// Three sizes in three frame rates.
+pub const L3T3: Mode = Mode { spatial: 3, temporal: 3, key_only: false };
+/// … that are independent between key frames.
+pub const L3T3_KEY: Mode = Mode { spatial: 3, temporal: 3, key_only: true };
 
 const NOT_PRESENT: u8 = 0;
 const DISCARDABLE: u8 = 1;

@@ -1,95 +1,135 @@
-//! Somebody in the room: a client, what it sends, and a record of everything that came.
+//! Somebody in a room: a client, what it sends, and a record of everything that came.
 //!
 //! The client is str0m, which shares no code with what it is connected to here in descriptions and in the sending of
 //! packets, so that what it understands and decrypts is right.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use livekit_protocol as proto;
 use plenum_client::{
-    Camera, Client, Dependency, Event, Microphone, Picture, Received, Reception, Settings, Side, Signalling,
+    Camera, Client, Dependency, Event, LayerShape, Microphone, Picture, Received, Settings, Side, Signalling,
 };
+use plenum_media::bwe::Bitrate;
 use plenum_media::ids::PeerHandle;
 use proto::signal_response::Message as Response;
-use rand::Rng;
 use str0m::media::MediaKind;
 use str0m::rtp::RawPacket;
 use str0m::rtp::rtcp::Rtcp;
 
 use crate::layered::{self, LayeredCamera};
-use crate::source::{Device, FRAME, SHAPES, Source, layered_request};
+use crate::link::Link;
+use crate::source::{Device, FRAME, SHAPES, Slides, Source, layered_request};
 use crate::svc::Mode;
+use crate::viewer::Viewer;
+use crate::world::World;
 
-/// Somebody in the room.
-pub(crate) struct Person {
-    pub(crate) identity: String,
-    pub(crate) peer: PeerHandle,
-    pub(crate) client: Client,
-    pub(crate) publisher: Seen,
-    pub(crate) subscriber: Seen,
+/// Somebody in a room.
+pub struct Person {
+    /// Their name.
+    pub identity: String,
+    /// The number of their room.
+    pub room: usize,
+    /// What the server calls their connections.
+    pub peer: PeerHandle,
+    /// The client.
+    pub client: Client,
+    /// Where their packets go through.
+    pub links: Links,
+    /// What the connection that the client offers has seen.
+    pub publisher: Seen,
+    /// What the connection that the server offers has seen.
+    pub subscriber: Seen,
     /// Signal messages that came.
-    pub(crate) heard: Vec<Response>,
+    pub heard: Vec<Response>,
     /// The server has closed the signal connection.
-    pub(crate) closed: bool,
+    pub closed: bool,
     /// Does nothing any more, as after its machine was switched off.
-    pub(crate) dead: bool,
-    pub(crate) sources: Vec<Source>,
+    pub dead: bool,
+    /// What they publish.
+    pub sources: Vec<Source>,
+    /// What they see and hear.
+    pub viewer: Viewer,
+    /// Whether every packet is remembered.
+    remember: bool,
+    /// Whether cameras send only what anybody wants.
+    dynacast: bool,
     /// Data packets that came, as channel, sender and text.
     data: Vec<(&'static str, String, String)>,
 }
 
+/// The way from somebody, and the way to them.
+#[derive(Debug)]
+pub struct Links {
+    /// From them.
+    pub up: Link,
+    /// To them.
+    pub down: Link,
+}
+
 /// What one of the two connections has seen.
-pub(crate) struct Seen {
+pub struct Seen {
     /// What the server sees of its address, behind address translation.
-    pub(crate) outside: SocketAddr,
-    pub(crate) received: Vec<Received>,
-    /// Control packets that came in and that went out.
-    pub(crate) reports: Vec<Rtcp>,
-    pub(crate) sent_reports: Vec<Rtcp>,
+    pub outside: SocketAddr,
+    /// Media packets that came.
+    pub received: Vec<Received>,
+    /// Control packets that came in.
+    pub reports: Vec<Rtcp>,
+    /// Control packets that went out.
+    pub sent_reports: Vec<Rtcp>,
     /// Retransmissions that came in.
-    pub(crate) repaired: usize,
+    pub repaired: usize,
     /// Those of layered streams: dependency descriptor and payload.
-    pub(crate) repeated: Vec<(Option<Dependency>, Vec<u8>)>,
+    pub repeated: Vec<(Option<Dependency>, Vec<u8>)>,
     /// Layers of which key frames were asked for.
-    pub(crate) asked: Vec<(Instant, usize)>,
+    pub asked: Vec<(Instant, usize)>,
 }
 
 /// The picture that a packet is of.
-pub(crate) fn picture(packet: &Received) -> Picture {
+pub fn picture(packet: &Received) -> Picture {
     Picture::parse(&packet.payload).expect("the payload is what the camera has made")
 }
 
 impl Person {
     pub(crate) fn new(
-        now: Instant,
+        world: &mut World,
         identity: &str,
+        room: usize,
         peer: PeerHandle,
         signalling: Signalling,
-        reception: Reception,
-        rng: &mut impl Rng,
     ) -> Self {
-        let number = u8::try_from(peer.key).expect("few people");
+        // Addresses are not used again, as long as there are not too many.
+        let [.., high, low] = peer.key.to_be_bytes();
         let ports = [40_000, 40_001];
-        let inside = ports.map(|port| SocketAddr::from(([10, 0, 0, number], port)));
-        let outside = ports.map(|port| SocketAddr::from(([198, 51, 100, number], port)));
-        let settings = Settings { signalling, reception, raw: true, ..Settings::new(inside) };
+        let inside = ports.map(|port| SocketAddr::from(([10, 0, high, low], port)));
+        let outside = ports.map(|port| SocketAddr::from(([198, 51, 100 + high, low], port)));
+        let (reception, remember) = (world.reception, world.remember);
+        let settings =
+            Settings { signalling, reception, robust_sound: true, raw: remember, ..Settings::new(inside) };
         let [publisher, subscriber] = outside.map(Seen::new);
+        let [up, down] = world.links;
+        let seed = seed_of(identity);
         Self {
             identity: identity.to_owned(),
+            room,
             peer,
-            client: Client::new(now, settings, rng),
+            client: Client::new(world.now, settings, world.rng()),
+            links: Links { up: Link::new(up, seed), down: Link::new(down, !seed) },
             publisher,
             subscriber,
             heard: Vec::new(),
             closed: false,
             dead: false,
             sources: Vec::new(),
+            viewer: Viewer::default(),
+            remember,
+            dynacast: world.dynacast,
             data: Vec::new(),
         }
     }
 
-    pub(crate) fn seen(&mut self, side: Side) -> &mut Seen {
+    /// One of the two connections.
+    pub fn seen(&mut self, side: Side) -> &mut Seen {
         match side {
             Side::Publisher => &mut self.publisher,
             Side::Subscriber => &mut self.subscriber,
@@ -97,7 +137,7 @@ impl Person {
     }
 
     /// The connection on which media come.
-    pub(crate) fn down(&self) -> &Seen {
+    pub fn down(&self) -> &Seen {
         match self.client.down() {
             Side::Publisher => &self.publisher,
             Side::Subscriber => &self.subscriber,
@@ -110,20 +150,26 @@ impl Person {
             return None;
         }
         let sources = self.sources.iter().filter(|source| self.is_sending(source)).map(Source::next_timeout);
-        sources.chain([self.client.next_timeout()]).min()
+        let viewer = self.viewer.next_timeout().filter(|_| !self.remember);
+        sources.chain([self.client.next_timeout()]).chain(viewer).min()
     }
 
     fn is_sending(&self, source: &Source) -> bool {
-        source.on && self.client.is_accepted(source.track)
+        source.on && self.client.is_accepted(source.track) && self.client.is_connected(Side::Publisher)
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.dead {
             return;
         }
-        for source in &mut self.sources {
-            if source.on && self.client.is_accepted(source.track) {
-                source.send(now, &mut self.client);
+        let sending: Vec<usize> =
+            (0..self.sources.len()).filter(|nth| self.is_sending(&self.sources[*nth])).collect();
+        for source in sending {
+            self.sources[source].send(now, &mut self.client);
+        }
+        if !self.remember {
+            for ssrc in self.viewer.poll_keyframes(now) {
+                self.client.request_keyframe(now, ssrc);
             }
         }
         self.client.handle_timeout(now).expect("the connection lives");
@@ -131,6 +177,9 @@ impl Person {
 
     /// A signal message came.
     pub(crate) fn hear(&mut self, now: Instant, message: Response) {
+        if let (Response::SubscribedQualityUpdate(update), true) = (&message, self.dynacast) {
+            self.set_wanted(update);
+        }
         self.heard.push(message.clone());
         self.client.handle_signal(now, message).expect("str0m takes what the server describes");
     }
@@ -141,7 +190,11 @@ impl Person {
             match event {
                 Event::Packet(packet) => {
                     let down = self.client.down();
-                    self.seen(down).received.push(packet);
+                    if self.remember {
+                        self.seen(down).received.push(packet);
+                    } else {
+                        self.viewer.push(&packet);
+                    }
                 }
                 Event::KeyframeWanted { track, layer } => {
                     self.publisher.asked.push((now, layer));
@@ -162,13 +215,50 @@ impl Person {
         }
     }
 
+    /// Cameras are made to fit into what the link from them carries.
+    pub fn set_carried(&mut self, rate: Bitrate) {
+        self.sources.iter_mut().for_each(|source| source.set_carried(rate));
+    }
+
+    /// The server says which layers of a camera anybody wants.
+    fn set_wanted(&mut self, update: &proto::SubscribedQualityUpdate) {
+        let wanted = update.subscribed_codecs.iter().flat_map(|codec| &codec.qualities);
+        let layers =
+            wanted.filter(|quality| quality.enabled).map(|quality| quality.quality as usize + 1).max();
+        let client = &self.client;
+        let meant = |source: &&mut Source| client.sid(source.track) == Some(update.track_sid.as_str());
+        self.sources.iter_mut().filter(meant).for_each(|source| source.set_wanted(layers.unwrap_or(0)));
+    }
+
+    /// Publishes a camera of 150, 500 and 1,700 kbit/s whose key frames have three times the packets of other pictures.
+    pub fn publish_hd(&mut self, now: Instant, epoch: Instant) -> usize {
+        /// 30 pictures a second.
+        const INTERVAL: Duration = Duration::from_nanos(33_333_333);
+        let camera = Camera::new(now, &LayerShape::HD, INTERVAL).with_key_weight(3).with_epoch(epoch);
+        let request = camera.request(proto::TrackSource::Camera);
+        self.publish(now, request, camera.rids(), Device::Camera(camera))
+    }
+
+    /// Publishes a microphone of 32 kbit/s whose packets repeat what came before.
+    pub fn publish_voice(&mut self, now: Instant, epoch: Instant) -> usize {
+        let microphone = Microphone::new(now, 80).with_epoch(epoch).with_redundancy();
+        self.publish(now, microphone.request(), &[], Device::Microphone(microphone))
+    }
+
+    /// Publishes slides: a new page of 40 kB every 8 s, little between.
+    pub fn publish_slides(&mut self, now: Instant, epoch: Instant) -> usize {
+        let slides = Slides::new(now, epoch);
+        let request = slides.camera.request(proto::TrackSource::ScreenShare);
+        self.publish(now, request, slides.camera.rids(), Device::Slides(slides))
+    }
+
     /// Publishes a camera with three layers; returns its index among the sources.
-    pub(crate) fn publish_camera(&mut self, now: Instant) -> usize {
+    pub fn publish_camera(&mut self, now: Instant) -> usize {
         self.publish_video(now, proto::TrackSource::Camera, 3)
     }
 
     /// Publishes one stream of pictures.
-    pub(crate) fn publish_screen(&mut self, now: Instant) -> usize {
+    pub fn publish_screen(&mut self, now: Instant) -> usize {
         self.publish_video(now, proto::TrackSource::ScreenShare, 1)
     }
 
@@ -177,13 +267,14 @@ impl Person {
         self.publish(now, camera.request(source), camera.rids(), Device::Camera(camera))
     }
 
-    pub(crate) fn publish_microphone(&mut self, now: Instant) -> usize {
+    /// Publishes a microphone.
+    pub fn publish_microphone(&mut self, now: Instant) -> usize {
         let microphone = Microphone::new(now, 15);
         self.publish(now, microphone.request(), &[], Device::Microphone(microphone))
     }
 
     /// Publishes a camera whose only stream has layers inside.
-    pub(crate) fn publish_layered(
+    pub fn publish_layered(
         &mut self,
         now: Instant,
         codec: layered::Codec,
@@ -195,7 +286,7 @@ impl Person {
     }
 
     /// Publishes a screen whose only stream has layers inside.
-    pub(crate) fn publish_layered_screen(&mut self, now: Instant, mode: Mode) -> usize {
+    pub fn publish_layered_screen(&mut self, now: Instant, mode: Mode) -> usize {
         let camera = LayeredCamera::new(layered::Codec::Vp9, mode, true);
         self.publish_layers(now, proto::TrackSource::ScreenShare, camera)
     }
@@ -218,13 +309,13 @@ impl Person {
     }
 
     /// Takes a source away.
-    pub(crate) fn unpublish(&mut self, now: Instant, source: usize) {
+    pub fn unpublish(&mut self, now: Instant, source: usize) {
         self.sources[source].on = false;
         self.client.unpublish(now, self.sources[source].track);
     }
 
     /// Sends a data packet with this text.
-    pub(crate) fn write(&mut self, now: Instant, reliable: bool, text: &str, to: &[&str]) {
+    pub fn write(&mut self, now: Instant, reliable: bool, text: &str, to: &[&str]) {
         let packet = proto::DataPacket {
             destination_identities: to.iter().map(|identity| (*identity).to_owned()).collect(),
             value: Some(proto::data_packet::Value::User(proto::UserPacket {
@@ -238,14 +329,21 @@ impl Person {
     }
 
     /// Data packets that came, as channel, sender and text.
-    pub(crate) fn texts(&self) -> &[(&'static str, String, String)] {
+    pub fn texts(&self) -> &[(&'static str, String, String)] {
         &self.data
     }
 
     /// The track of this source, as the server calls it.
-    pub(crate) fn sid(&self, source: usize) -> String {
+    pub fn sid(&self, source: usize) -> String {
         self.client.sid(self.sources[source].track).expect("it is published").to_owned()
     }
+}
+
+/// The chance of somebody's links, whoever else is there (FNV-1a).
+fn seed_of(identity: &str) -> u64 {
+    identity.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 impl Seen {
@@ -278,14 +376,14 @@ impl Seen {
     }
 
     /// What came in on an m-line, by sequence number.
-    pub(crate) fn stream(&self, ssrc: u32) -> Vec<Received> {
+    pub fn stream(&self, ssrc: u32) -> Vec<Received> {
         let mut packets: Vec<Received> = self.received.iter().filter(|p| p.ssrc == ssrc).cloned().collect();
         packets.sort_by_key(|packet| packet.sequence);
         packets
     }
 
     /// The only stream of pictures, or of sound, that came in.
-    pub(crate) fn only(&self, kind: MediaKind) -> Vec<Received> {
+    pub fn only(&self, kind: MediaKind) -> Vec<Received> {
         let fits = |p: &&Received| (Picture::parse(&p.payload).is_some()) == (kind == MediaKind::Video);
         let ssrcs: std::collections::BTreeSet<u32> =
             self.received.iter().filter(fits).map(|p| p.ssrc).collect();

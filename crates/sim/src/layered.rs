@@ -10,8 +10,10 @@ use crate::svc::{Encoder, Frame, Mode};
 
 /// Codecs that such a stream may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Codec {
+pub enum Codec {
+    /// VP9.
     Vp9,
+    /// AV1.
     Av1,
 }
 
@@ -32,7 +34,7 @@ impl Codec {
 }
 
 /// The camera.
-pub(crate) struct LayeredCamera {
+pub struct LayeredCamera {
     encoder: Encoder,
     codec: Codec,
     /// Whether packets say which frames they need.
@@ -41,15 +43,17 @@ pub(crate) struct LayeredCamera {
     timestamp: u32,
     picture: u16,
     tl0: u8,
-    pub(crate) key: bool,
+    /// The next picture needs no other.
+    pub key: bool,
     /// Bytes of a packet.
-    pub(crate) len: usize,
+    pub len: usize,
     /// The dependency descriptors that were sent, by frame and packet.
-    pub(crate) sent: HashMap<(u64, u8), Vec<u8>>,
+    pub sent: HashMap<(u64, u8), Vec<u8>>,
 }
 
 impl LayeredCamera {
-    pub(crate) fn new(codec: Codec, mode: Mode, with_dependencies: bool) -> Self {
+    /// One whose pictures nobody has seen yet.
+    pub fn new(codec: Codec, mode: Mode, with_dependencies: bool) -> Self {
         Self {
             encoder: Encoder::new(mode, 65_500),
             codec,
@@ -64,7 +68,8 @@ impl LayeredCamera {
         }
     }
 
-    pub(crate) fn mode(&self) -> Mode {
+    /// Its layers.
+    pub fn mode(&self) -> Mode {
         self.encoder.mode
     }
 
@@ -129,13 +134,15 @@ impl LayeredCamera {
 
 /// A packet of such a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Piece {
+pub struct Piece {
     /// Number of the frame; counts over all layers.
-    pub(crate) number: u64,
-    pub(crate) spatial: u8,
-    pub(crate) temporal: u8,
+    pub number: u64,
+    /// Its spatial layer.
+    pub spatial: u8,
+    /// Its temporal layer.
+    pub temporal: u8,
     /// The second part is the last.
-    pub(crate) part: u8,
+    pub part: u8,
 }
 
 const MARK: &[u8] = b"LAYERED";
@@ -149,7 +156,7 @@ impl Piece {
     }
 
     /// Reads it back; `None` for what is something else, or was damaged.
-    pub(crate) fn parse(payload: &[u8]) -> Option<Self> {
+    pub fn parse(payload: &[u8]) -> Option<Self> {
         let at = payload.windows(MARK.len()).take(12).position(|window| window == MARK)?;
         let [n1, n2, n3, n4, n5, n6, n7, n8, spatial, temporal, part, rest @ ..] =
             &payload[at + MARK.len()..]
