@@ -230,11 +230,9 @@ pub const SCENARIOS: &[Scenario] = &[
         cast: &[
             ALICE,
             BOB,
-            Role::new("carol").coming_after(s(5)).with_down(Conditions {
-                delay: ms(150),
-                loss: 0.03,
-                ..Conditions::kbps(400)
-            }),
+            Role::new("carol")
+                .coming_after(s(5))
+                .with_down(Conditions { delay: ms(150), ..Conditions::kbps(400) }),
         ],
         changes: &[],
         length: s(30),
