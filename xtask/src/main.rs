@@ -29,7 +29,7 @@ cargo xtask <verb>
   fuzz <target>    fuzzes one parser until stopped (needs nightly and cargo-fuzz)
   scoreboard       plays calls over bad links and prints how good they are; `--write` keeps that in the repository
   churn [joins]    10,000 people come and go, publish and take back, fill a room: what is kept of that
-  long [target…]   fuzzes every parser for half an hour; goes on where it was stopped, `--anew` from the start
+  long [target…]   fuzzes every parser for half an hour, then churn; goes on where it was stopped, `--anew` anew
   peers            installs the stock nats-server and livekit-server that tests compare with
 ";
 
