@@ -69,9 +69,10 @@ test('Firefox takes part', { skip: noFirefox }, () => assert.ok(browsers.Firefox
 for (const [signalling, singlePeerConnection] of [['v0', false], ['v1', true]]) {
   for (const secret of [undefined, 'a passphrase']) {
     const modes = secret ? ['E2EE'] : ['plain', 'simulcast'];
-    describe(`${signalling}, ${modes.join(' and ')}`, { timeout: 120_000 }, () => {
+    describe(`${signalling}, ${modes.join(' and ')}`, { timeout: 180_000 }, () => {
       const [senders, watchers] = [{}, {}];
-      before(async () => {
+      const leave = () => Promise.all([...Object.values(senders), ...Object.values(watchers)].map((tab) => tab.context().close()));
+      const enter = async () => {
         const join = async (browser, identity) => {
           const tab = await person(browsers[browser], site.url);
           const access = await token(`${signalling} ${secret}`, identity);
@@ -82,8 +83,9 @@ for (const [signalling, singlePeerConnection] of [['v0', false], ['v1', true]]) 
           senders[name] = await join(name, name);
           watchers[name] = await join(name, `${name} watches`);
         }
-      });
-      after(() => Promise.all([...Object.values(senders), ...Object.values(watchers)].map((tab) => tab.context().close())));
+      };
+      before(enter);
+      after(leave);
 
       for (const row of Object.keys(ROWS)) {
         for (const mode of modes.filter((mode) => ideal(row, mode))) {
@@ -93,9 +95,11 @@ for (const [signalling, singlePeerConnection] of [['v0', false], ['v1', true]]) 
               .map((pair) => ({ ...pair, expected: pair.gap ? pair.gap.comes : pair.wanted }))
               .filter(({ expected }) => expected);
             const sending = [...new Set(tried.map(({ from }) => from))];
-            // On a busy machine Firefox now and then makes only one of two sizes; published anew it makes both.
+            // On a busy machine a browser now and then makes only the smallest of its sizes, and keeps to that while it is
+            // connected; in a new session it makes them all.
             let results, wrong;
             for (const attempt of [1, 2]) {
+              if (attempt > 1) await leave().then(enter);
               await Promise.all(sending.map((from) => publish(senders[from], from, row, mode)));
               results = await Promise.all(tried.map(async (pair) => ({ ...pair, ...(await outcome(watchers[pair.to], pair.from, row, pair.expected)) })));
               await Promise.all(sending.map((from) => senders[from].evaluate(() => window.unpublish())));
