@@ -309,18 +309,34 @@ function answers(port, host) {
   });
 }
 
-/** Ports that were free a moment ago, all different. */
+/** Where Linux's range of ports for outgoing connections begins: it hands out none below. */
+const EPHEMERAL_PORTS = 32_768;
+const LOWEST_PORT = 20_000;
+
+/**
+ * Ports that were free a moment ago, all different. None is one that the kernel may give to somebody who asks for any
+ * port in the meantime, as the program under test itself does.
+ */
 export async function freePorts(count, host = "127.0.0.1") {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer().listen(0, host);
-      await once(server, "listening");
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => server.address().port);
-  await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
-  return ports;
+  const ports = new Set();
+  while (ports.size < count) {
+    const port = LOWEST_PORT + Math.floor(Math.random() * (EPHEMERAL_PORTS - LOWEST_PORT));
+    if (!ports.has(port) && (await isFree(port, host))) ports.add(port);
+  }
+  return [...ports];
+}
+
+async function isFree(port, host) {
+  const server = createServer();
+  try {
+    server.listen(port, host);
+    await once(server, "listening");
+  } catch (error) {
+    if (error.code === "EADDRINUSE") return false;
+    throw error;
+  }
+  await new Promise((done) => server.close(done));
+  return true;
 }
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
