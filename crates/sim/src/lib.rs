@@ -18,7 +18,7 @@ mod world;
 
 pub use dice::Dice;
 pub use link::{Bursts, Conditions, InFlight, Link};
-pub use person::{Person, Seen, picture};
+pub use person::{Links, Person, Seen, picture};
 pub use source::{FRAME, SHAPES, Source};
 pub use viewer::{Screen, Shown, Speaker, Viewer};
 pub use world::{Datagram, Loss, World};

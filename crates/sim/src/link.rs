@@ -199,6 +199,16 @@ impl<T> InFlight<T> {
         self.items.keys().next().map(|(at, _)| *at)
     }
 
+    /// How much is on its way.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether nothing is.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
     /// Forgets what is not to be kept.
     pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
         self.items.retain(|_, item| keep(item));

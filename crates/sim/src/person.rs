@@ -8,21 +8,20 @@ use std::time::{Duration, Instant};
 
 use livekit_protocol as proto;
 use plenum_client::{
-    Camera, Client, Dependency, Event, LayerShape, Microphone, Picture, Received, Settings, Side, Signalling,
+    Camera, Client, ClientError, Dependency, Event, LayerShape, Microphone, Picture, Received, Side,
 };
 use plenum_media::bwe::Bitrate;
-use plenum_media::ids::PeerHandle;
+use plenum_media::ids::{NodeId, PeerHandle, ShardId};
 use proto::signal_response::Message as Response;
 use str0m::media::MediaKind;
 use str0m::rtp::RawPacket;
 use str0m::rtp::rtcp::Rtcp;
 
 use crate::layered::{self, LayeredCamera};
-use crate::link::Link;
+use crate::link::{Conditions, Link};
 use crate::source::{Device, FRAME, SHAPES, Slides, Source, layered_request};
 use crate::svc::Mode;
 use crate::viewer::Viewer;
-use crate::world::World;
 
 /// Somebody in a room.
 pub struct Person {
@@ -50,10 +49,10 @@ pub struct Person {
     pub sources: Vec<Source>,
     /// What they see and hear.
     pub viewer: Viewer,
-    /// Whether every packet is remembered.
-    remember: bool,
+    /// Whether every packet is remembered, and not only what is seen and heard.
+    pub(crate) remember: bool,
     /// Whether cameras send only what anybody wants.
-    dynacast: bool,
+    pub(crate) dynacast: bool,
     /// Data packets that came, as channel, sender and text.
     data: Vec<(&'static str, String, String)>,
 }
@@ -91,30 +90,16 @@ pub fn picture(packet: &Received) -> Picture {
 }
 
 impl Person {
-    pub(crate) fn new(
-        world: &mut World,
-        identity: &str,
-        room: usize,
-        peer: PeerHandle,
-        signalling: Signalling,
-    ) -> Self {
-        // Addresses are not used again, as long as there are not too many.
-        let [.., high, low] = peer.key.to_be_bytes();
-        let ports = [40_000, 40_001];
-        let inside = ports.map(|port| SocketAddr::from(([10, 0, high, low], port)));
-        let outside = ports.map(|port| SocketAddr::from(([198, 51, 100 + high, low], port)));
-        let (reception, remember) = (world.reception, world.remember);
-        let settings =
-            Settings { signalling, reception, robust_sound: true, raw: remember, ..Settings::new(inside) };
+    /// Somebody who is about to join and sees, hears, and sends what is wanted. `outside` are the addresses of the two
+    /// connections as the server sees them.
+    pub fn new(identity: &str, client: Client, outside: [SocketAddr; 2]) -> Self {
         let [publisher, subscriber] = outside.map(Seen::new);
-        let [up, down] = world.links;
-        let seed = seed_of(identity);
         Self {
             identity: identity.to_owned(),
-            room,
-            peer,
-            client: Client::new(world.now, settings, world.rng()),
-            links: Links { up: Link::new(up, seed), down: Link::new(down, !seed) },
+            room: 0,
+            peer: PeerHandle { node: NodeId(0), shard: ShardId(0), key: 0 },
+            client,
+            links: Links::new(identity, Conditions::PERFECT, Conditions::PERFECT),
             publisher,
             subscriber,
             heard: Vec::new(),
@@ -122,8 +107,8 @@ impl Person {
             dead: false,
             sources: Vec::new(),
             viewer: Viewer::default(),
-            remember,
-            dynacast: world.dynacast,
+            remember: false,
+            dynacast: true,
             data: Vec::new(),
         }
     }
@@ -144,8 +129,8 @@ impl Person {
         }
     }
 
-    /// When something is to be done next.
-    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+    /// When [`Person::handle_timeout`] wants to be called.
+    pub fn next_timeout(&self) -> Option<Instant> {
         if self.dead {
             return None;
         }
@@ -158,34 +143,35 @@ impl Person {
         source.on && self.client.is_accepted(source.track) && self.client.is_connected(Side::Publisher)
     }
 
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+    /// Time has passed: sends what is due, and asks for key frames.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ClientError> {
         if self.dead {
-            return;
+            return Ok(());
         }
         let sending: Vec<usize> =
             (0..self.sources.len()).filter(|nth| self.is_sending(&self.sources[*nth])).collect();
         for source in sending {
-            self.sources[source].send(now, &mut self.client);
+            self.sources[source].send(now, &mut self.client)?;
         }
         if !self.remember {
             for ssrc in self.viewer.poll_keyframes(now) {
                 self.client.request_keyframe(now, ssrc);
             }
         }
-        self.client.handle_timeout(now).expect("the connection lives");
+        self.client.handle_timeout(now)
     }
 
     /// A signal message came.
-    pub(crate) fn hear(&mut self, now: Instant, message: Response) {
+    pub fn hear(&mut self, now: Instant, message: Response) -> Result<(), ClientError> {
         if let (Response::SubscribedQualityUpdate(update), true) = (&message, self.dynacast) {
             self.set_wanted(update);
         }
         self.heard.push(message.clone());
-        self.client.handle_signal(now, message).expect("str0m takes what the server describes");
+        self.client.handle_signal(now, message)
     }
 
     /// Records what happened, and gives cameras the key frames that are asked for.
-    pub(crate) fn note(&mut self, now: Instant) {
+    pub fn note(&mut self, now: Instant) {
         while let Some(event) = self.client.poll_event() {
             match event {
                 Event::Packet(packet) => {
@@ -336,6 +322,14 @@ impl Person {
     /// The track of this source, as the server calls it.
     pub fn sid(&self, source: usize) -> String {
         self.client.sid(self.sources[source].track).expect("it is published").to_owned()
+    }
+}
+
+impl Links {
+    /// Links without anything on them, whose chance depends on nothing but who it is.
+    pub fn new(identity: &str, up: Conditions, down: Conditions) -> Self {
+        let seed = seed_of(identity);
+        Self { up: Link::new(up, seed), down: Link::new(down, !seed) }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use livekit_protocol as proto;
-use plenum_client::{Camera, Client, LayerShape, Microphone, TrackId};
+use plenum_client::{Camera, Client, ClientError, LayerShape, Microphone, TrackId};
 use plenum_media::bwe::Bitrate;
 
 use crate::layered::LayeredCamera;
@@ -134,7 +134,7 @@ impl Source {
     }
 
     /// Sends everything that is due.
-    pub(crate) fn send(&mut self, now: Instant, client: &mut Client) {
+    pub(crate) fn send(&mut self, now: Instant, client: &mut Client) -> Result<(), ClientError> {
         // What was due before there was a connection is not sent late.
         if !std::mem::replace(&mut self.has_begun, true) {
             match &mut self.device {
@@ -145,14 +145,15 @@ impl Source {
             }
         }
         let mut send = |layer, packet| {
-            let sent = client.send(now, self.track, layer, packet).expect("the connection lives");
+            let sent = client.send(now, self.track, layer, packet)?;
             assert!(sent, "the track is accepted");
+            Ok::<(), ClientError>(())
         };
         match &mut self.device {
             Device::Camera(camera) => {
                 while camera.next_timeout() <= now {
                     while let Some((layer, packet)) = camera.poll(now) {
-                        send(layer, packet);
+                        send(layer, packet)?;
                     }
                 }
             }
@@ -160,22 +161,23 @@ impl Source {
                 while slides.camera.next_timeout() <= now {
                     slides.turn_page();
                     while let Some((layer, packet)) = slides.camera.poll(now) {
-                        send(layer, packet);
+                        send(layer, packet)?;
                     }
                 }
             }
             Device::Microphone(microphone) => {
                 while let Some(packet) = microphone.poll(now) {
-                    send(0, packet);
+                    send(0, packet)?;
                 }
             }
             Device::Layered { camera, next } => {
                 while *next <= now {
                     *next += FRAME;
-                    camera.picture().into_iter().for_each(|packet| send(0, packet));
+                    camera.picture().into_iter().try_for_each(|packet| send(0, packet))?;
                 }
             }
         }
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use livekit_protocol as proto;
-use plenum_client::{Incoming, Reception, Side, Signalling, join_request};
+use plenum_client::{Client, Incoming, Reception, Settings, Side, Signalling, join_request};
 use plenum_media::ids::{Identity, NodeId, PeerHandle, RoomId, RoomName, ShardId};
 use plenum_media::room::{Command, Effect, Moment, Room, RoomOptions, ServerFacts};
 use plenum_media::sdp::{Codec, LocalEndpoint};
@@ -22,7 +22,7 @@ use rand::rngs::StdRng;
 use slab::Slab;
 
 use crate::link::{Conditions, InFlight};
-use crate::person::Person;
+use crate::person::{Links, Person};
 
 /// A datagram on its way.
 #[derive(Debug, Clone)]
@@ -214,11 +214,27 @@ impl World {
             false => Signalling::TwoConnections,
         };
         let params = Box::new(authorize(&claims, &query).expect("may join"));
-        let person = Person::new(self, identity, self.room, peer, signalling);
-        let index = self.clients.insert(person);
+        let index = self.newcomer(identity, peer, signalling);
         self.step(self.room, Command::Join { params, peer });
         self.settle();
         index
+    }
+
+    fn newcomer(&mut self, identity: &str, peer: PeerHandle, signalling: Signalling) -> usize {
+        // Addresses are not used again, as long as there are not too many.
+        let [.., high, low] = peer.key.to_be_bytes();
+        let ports = [40_000, 40_001];
+        let inside = ports.map(|port| SocketAddr::from(([10, 0, high, low], port)));
+        let outside = ports.map(|port| SocketAddr::from(([198, 51, 100 + high, low], port)));
+        let Self { reception, remember, dynacast, room, links: [up, down], .. } = *self;
+        let settings =
+            Settings { signalling, reception, robust_sound: true, raw: remember, ..Settings::new(inside) };
+        let client = Client::new(self.now, settings, &mut self.rng);
+        let links = Links::new(identity, up, down);
+        let mut person = Person::new(identity, client, outside);
+        (person.room, person.peer, person.links) = (room, peer, links);
+        (person.remember, person.dynacast) = (remember, dynacast);
+        self.clients.insert(person)
     }
 
     /// Comes into the room with one connection for both directions and waits until it stands.
@@ -326,11 +342,6 @@ impl World {
         self.now - self.started
     }
 
-    /// Chance, from a seed.
-    pub(crate) fn rng(&mut self) -> &mut StdRng {
-        &mut self.rng
-    }
-
     /// Whether somebody is active, as they know it.
     pub fn active(&self, who: usize) -> bool {
         let Person { identity, heard, .. } = &self.clients[who];
@@ -365,7 +376,7 @@ impl World {
         }
         for (_, client) in &mut self.clients {
             if client.next_timeout().is_some_and(|at| at <= self.now) {
-                client.handle_timeout(self.now);
+                client.handle_timeout(self.now).expect("the connection lives");
             }
         }
         self.settle();
@@ -399,7 +410,8 @@ impl World {
                 Effect::Signal { to, message } => {
                     let meant = |client: &Person| to.contains(&client.peer) && !client.dead;
                     for (_, client) in self.clients.iter_mut().filter(|(_, client)| meant(client)) {
-                        client.hear(self.now, (*message).clone());
+                        let taken = client.hear(self.now, (*message).clone());
+                        taken.expect("str0m takes what the server describes");
                     }
                 }
                 Effect::CloseSignal { peer } => {

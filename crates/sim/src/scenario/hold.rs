@@ -72,7 +72,7 @@ impl Played {
             Law::Sound(most) => {
                 let Some(speaker) = self.speaker(view) else { return Some("nothing was heard".into()) };
                 // What is still on its way at the end is not missing.
-                let to = to.min(self.world.now - LATEST_SOUND);
+                let to = to.min(self.end - LATEST_SOUND);
                 let [first, until] = [from, to].map(|at| self.numbers_until(speaker, at));
                 let gap = SOUND * missing(speaker, first, until).into_iter().max().unwrap_or_default();
                 (gap > most).then(|| format!("{gap:?}"))
@@ -96,7 +96,7 @@ impl Played {
             }
             Law::Pages(most) => {
                 let pages = shown().filter(|one| one.parts == Slides::PARTS);
-                let slowest = pages.map(|one| one.at - self.world.started() - one.sent).max();
+                let slowest = pages.map(|one| one.at - self.epoch - one.sent).max();
                 slowest.is_none_or(|slowest| slowest > most).then(|| format!("{slowest:?}"))
             }
             Law::Keyframes(most) => {

@@ -50,12 +50,18 @@ pub struct View {
 /// Somebody in a scenario.
 #[derive(Debug, Clone, Copy)]
 pub struct Role {
-    name: &'static str,
-    comes: Duration,
-    publishes: &'static [Media],
-    up: Conditions,
-    down: Conditions,
-    counts: bool,
+    /// Their name.
+    pub name: &'static str,
+    /// When they come.
+    pub comes: Duration,
+    /// What they publish.
+    pub publishes: &'static [Media],
+    /// The link from them at the beginning.
+    pub up: Conditions,
+    /// The link to them at the beginning.
+    pub down: Conditions,
+    /// They take what comes by its headers only, to save time.
+    pub counts: bool,
 }
 
 /// What somebody publishes.
@@ -99,9 +105,24 @@ impl Role {
         Self { up, ..self }
     }
 
-    /// Takes what comes by its headers only, to save time.
     const fn counting(self) -> Self {
         Self { counts: true, ..self }
+    }
+
+    /// What becomes of what they receive.
+    pub fn reception(&self) -> Reception {
+        if self.counts { Reception::Counted { opened: 50 } } else { Reception::Whole }
+    }
+
+    /// Has somebody publish what the role says. Packets say how long after `epoch` they were sent.
+    pub fn publish(&self, now: Instant, epoch: Instant, person: &mut Person) {
+        for media in self.publishes {
+            match media {
+                Media::Camera => person.publish_hd(now, epoch),
+                Media::Voice => person.publish_voice(now, epoch),
+                Media::Slides => person.publish_slides(now, epoch),
+            };
+        }
     }
 }
 
@@ -152,18 +173,39 @@ pub fn play_all(shards: u16) -> Results {
     Results { scoreboard: scoreboard(&rows.concat()), broken: broken.concat() }
 }
 
-/// A call that was played.
+/// A call that was played, in virtual time or in real time.
 pub struct Played {
-    scenario: &'static Scenario,
-    world: World,
-    start: Instant,
-    people: BTreeMap<&'static str, usize>,
-    came: BTreeMap<&'static str, Instant>,
-    /// What the links to everybody carried, from when on.
-    carried: BTreeMap<&'static str, Vec<(Instant, Conditions)>>,
+    /// What was played.
+    pub scenario: &'static Scenario,
+    /// From when on packets say when they were sent.
+    pub epoch: Instant,
+    /// When it began.
+    pub start: Instant,
+    /// When it ended.
+    pub end: Instant,
+    /// Everybody who took part, by name.
+    pub people: BTreeMap<&'static str, Attendance>,
+}
+
+/// How somebody took part in a call.
+pub struct Attendance {
+    /// Who, with what they have seen and heard.
+    pub person: Person,
+    /// When they came.
+    pub came: Instant,
+    /// What the link to them carried, from when on.
+    pub carried: Vec<(Instant, Conditions)>,
 }
 
 impl Scenario {
+    /// Everything that happens, by time: who comes, then what changes.
+    pub fn moments(&self) -> BTreeMap<Duration, (Vec<&Role>, Vec<&Change>)> {
+        let mut moments = BTreeMap::<Duration, (Vec<&Role>, Vec<&Change>)>::new();
+        self.cast.iter().for_each(|role| moments.entry(role.comes).or_default().0.push(role));
+        self.changes.iter().for_each(|change| moments.entry(change.at).or_default().1.push(change));
+        moments
+    }
+
     /// Plays it on the last of so many media threads; the others carry calls of their own.
     pub fn play(&'static self, shards: u16) -> Played {
         let mut world = World::with_shards(shards);
@@ -176,24 +218,27 @@ impl Scenario {
             }
         }
         world.room = usize::from(shards) - 1;
-        world.remember = false;
-        let (people, came, carried) = Default::default();
-        let mut played = Played { scenario: self, start: world.now, world, people, came, carried };
-        let mut moments: Vec<Duration> =
-            self.cast.iter().map(|role| role.comes).chain(self.changes.iter().map(|c| c.at)).collect();
-        moments.sort_unstable();
-        moments.dedup();
-        for moment in moments {
-            played.run_to(moment);
-            self.cast.iter().filter(|role| role.comes == moment).for_each(|role| played.come(role));
-            self.changes.iter().filter(|change| change.at == moment).for_each(|c| played.change(c));
+        (world.remember, world.dynacast) = (false, true);
+        let mut play = Play { start: world.now, world, cast: BTreeMap::new() };
+        for (moment, (roles, changes)) in self.moments() {
+            play.run_to(moment);
+            roles.into_iter().for_each(|role| play.come(role));
+            changes.into_iter().for_each(|change| play.change(change));
         }
-        played.run_to(self.length);
-        played
+        play.run_to(self.length);
+        play.end(self)
     }
 }
 
-impl Played {
+/// A call that is being played in virtual time.
+struct Play {
+    world: World,
+    start: Instant,
+    /// Everybody's place in the world, when they came, and what the link to them carried.
+    cast: BTreeMap<&'static str, (usize, Instant, Vec<(Instant, Conditions)>)>,
+}
+
+impl Play {
     fn run_to(&mut self, moment: Duration) {
         let time = (self.start + moment).saturating_duration_since(self.world.now);
         self.world.run(time);
@@ -201,41 +246,42 @@ impl Played {
 
     fn come(&mut self, role: &Role) {
         let world = &mut self.world;
-        world.dynacast = true;
         world.links = [role.up, role.down];
-        world.reception = if role.counts { Reception::Counted { opened: 50 } } else { Reception::Whole };
+        world.reception = role.reception();
         let index = world.enter(role.name);
         let (now, epoch) = (world.now, world.started());
-        let person = &mut world.clients[index];
-        for media in role.publishes {
-            match media {
-                Media::Camera => person.publish_hd(now, epoch),
-                Media::Voice => person.publish_voice(now, epoch),
-                Media::Slides => person.publish_slides(now, epoch),
-            };
-        }
-        self.people.insert(role.name, index);
-        self.came.insert(role.name, now);
-        self.carried.insert(role.name, vec![(now, role.down)]);
+        role.publish(now, epoch, &mut world.clients[index]);
+        self.cast.insert(role.name, (index, now, vec![(now, role.down)]));
     }
 
     fn change(&mut self, change: &Change) {
-        let index = self.people[change.who];
-        let links = &self.world.clients[index].links;
+        let Some((index, _, carried)) = self.cast.get_mut(change.who) else { return };
+        let links = &self.world.clients[*index].links;
         let (up, down) = (*links.up.conditions(), *links.down.conditions());
         match change.what {
-            Event::Up(up) => self.world.set_links(index, up, down),
+            Event::Up(up) => self.world.set_links(*index, up, down),
             Event::Down(down) => {
-                self.world.set_links(index, up, down);
-                self.carried.entry(change.who).or_default().push((self.world.now, down));
+                self.world.set_links(*index, up, down);
+                carried.push((self.world.now, down));
             }
-            Event::Fits(rate) => self.world.clients[index].set_carried(rate),
-            Event::Rebind => self.world.rebind(index),
+            Event::Fits(rate) => self.world.clients[*index].set_carried(rate),
+            Event::Rebind => self.world.rebind(*index),
         }
     }
 
+    fn end(mut self, scenario: &'static Scenario) -> Played {
+        let (epoch, end) = (self.world.started(), self.world.now);
+        let attended = |(name, (index, came, carried))| {
+            (name, Attendance { person: self.world.clients.remove(index), came, carried })
+        };
+        let people = self.cast.into_iter().map(attended).collect();
+        Played { scenario, epoch, start: self.start, end, people }
+    }
+}
+
+impl Played {
     fn person(&self, name: &str) -> &Person {
-        &self.world.clients[self.people[name]]
+        &self.people[name].person
     }
 
     /// When that was.

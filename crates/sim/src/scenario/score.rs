@@ -47,18 +47,17 @@ pub struct Score {
 impl Played {
     /// The score of a view.
     pub fn score(&self, view: View) -> Score {
-        let end = self.world.now;
+        let end = self.end;
         let mut score = Score { keyframes: self.asked(view.whom).len() as u32, ..Score::default() };
         if let Some(screen) = self.screen(view) {
             let shown = screen.shown();
-            score.first = shown.first().map(|first| first.at - self.came[view.who]);
+            score.first = shown.first().map(|first| first.at - self.people[view.who].came);
             let limit = self.freeze(view);
             let played = played(shown);
             let still = pauses(&played, end).filter(|pause| *pause > limit);
             (score.frozen, score.longest) = still
                 .fold((Duration::ZERO, Duration::ZERO), |(sum, most), pause| (sum + pause, most.max(pause)));
-            score.delay =
-                nineteen_of_twenty(shown.iter().map(|one| one.at - self.world.started() - one.sent));
+            score.delay = nineteen_of_twenty(shown.iter().map(|one| one.at - self.epoch - one.sent));
             score.pictures_lost = screen.lost();
             score.switches = shown.windows(2).filter(|pair| pair[0].layer != pair[1].layer).count() as u32;
         }
@@ -82,13 +81,13 @@ impl Played {
     /// The number of the sound that is spoken at a moment.
     pub(super) fn numbers_until(&self, speaker: &Speaker, at: Instant) -> u32 {
         let Some((number, (_, sent))) = speaker.heard().first_key_value() else { return 0 };
-        let passed = at.saturating_duration_since(self.world.started() + *sent);
+        let passed = at.saturating_duration_since(self.epoch + *sent);
         number + (passed.as_millis() / SOUND.as_millis()) as u32
     }
 
     /// What somebody saw and heard, and could have at most.
     fn rates(&self, who: &str) -> (Bitrate, Bitrate) {
-        let (person, end) = (self.person(who), self.world.now);
+        let (person, end) = (self.person(who), self.end);
         let of_pictures = |one: &Shown| one.bytes as u64 + u64::from(one.parts) * OVERHEAD;
         let seen: u64 = person.viewer.pictures().values().flat_map(Screen::shown).map(of_pictures).sum();
         // Sound repeats what came before, and says so in five bytes.
@@ -96,7 +95,7 @@ impl Played {
         let heard = heard.sum::<u64>() * (2 * 80 + 5 + OVERHEAD);
         let others = self.scenario.cast.iter().filter(|role| role.name != who);
         let wanted: u64 = others.flat_map(|role| role.publishes).map(|media| media.kbps()).sum();
-        let carried = &self.carried[who];
+        let carried = &self.people[who].carried;
         let mut bits = 0.0;
         for (nth, (from, conditions)) in carried.iter().enumerate() {
             let to = carried.get(nth + 1).map_or(end, |(at, _)| *at);
@@ -104,7 +103,7 @@ impl Played {
             let rate = rate.map_or(wanted as f64, |rate| rate.as_bps() as f64 / 1e3);
             bits += rate.min(wanted as f64) * 1e3 * (to - *from).as_secs_f64();
         }
-        let time = end - self.came[who];
+        let time = end - self.people[who].came;
         (Bitrate::of(seen + heard, time), Bitrate::of((bits / 8.0) as u64, time))
     }
 }
