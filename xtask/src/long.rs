@@ -1,26 +1,28 @@
-//! Hunts that take hours: each fuzz target for half an hour of processor time, and 10,000 people who come and go. Stopped
-//! at any moment, they go on where they were: progress and the inputs that were found lie in `target/long`.
+//! Hunts that take hours: each fuzz target for half an hour of processor time, 10,000 people who come and go, and calls over
+//! bad links in real time. Stopped at any moment, they go on where they were: progress and what was found lie in `target/long`.
 
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{fuzz, places, sim};
+use crate::{fuzz, links, places, sim};
 
 /// Processor time that each fuzz target gets.
 const HUNT: Duration = Duration::from_secs(30 * 60);
 /// Progress is kept this often: what is lost when a run is stopped.
 const SLICE: Duration = Duration::from_secs(3 * 60);
 
-/// The hunt that is no fuzz target: people of the simulation come and go.
+/// A hunt that is no fuzz target: people of the simulation come and go.
 const CHURN: &str = "churn";
+/// Another: calls over bad links on two servers.
+const LINKS: &str = "links";
 
 /// Carries on; with names, only with those. `--anew` forgets what was done before.
 pub(crate) fn run(args: &[String]) -> Result<bool> {
     let anew = args.iter().any(|arg| arg == "--anew");
     let named: Vec<&String> = args.iter().filter(|arg| *arg != "--anew").collect();
     let mut hunts = fuzz::targets()?;
-    hunts.push(CHURN.to_owned());
+    hunts.extend([CHURN, LINKS].map(str::to_owned));
     if let Some(unknown) = named.iter().find(|name| !hunts.contains(name)) {
         bail!("`{unknown}` is none of {}", hunts.join(", "));
     }
@@ -28,7 +30,12 @@ pub(crate) fn run(args: &[String]) -> Result<bool> {
     let wanted: Vec<&String> = hunts.iter().filter(|hunt| named.is_empty() || named.contains(hunt)).collect();
     for (nth, name) in wanted.iter().enumerate() {
         match name.as_str() {
-            CHURN => churn(&mut progress)?,
+            CHURN => once(CHURN, &mut progress, || sim::churn(&[]))?,
+            LINKS => once(LINKS, &mut progress, || {
+                // Each call that was played is kept, but for those of an earlier hunt.
+                let resume = if anew { Vec::new() } else { vec!["--resume".to_owned()] };
+                links::play(&places::long("links"), &resume)
+            })?,
             target => hunt(target, &mut progress).with_context(|| format!("fuzz target {target}"))?,
         }
         println!("{} of {}: {name} is done", nth + 1, wanted.len());
@@ -36,10 +43,10 @@ pub(crate) fn run(args: &[String]) -> Result<bool> {
     Ok(true)
 }
 
-fn churn(progress: &mut Progress) -> Result<()> {
-    if progress.spent(CHURN).is_zero() {
-        sim::churn(&[])?;
-        progress.add(CHURN, Duration::from_secs(1))?;
+fn once(name: &str, progress: &mut Progress, hunt: impl FnOnce() -> Result<()>) -> Result<()> {
+    if progress.spent(name).is_zero() {
+        hunt()?;
+        progress.add(name, Duration::from_secs(1))?;
     }
     Ok(())
 }

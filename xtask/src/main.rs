@@ -5,6 +5,7 @@
 mod count;
 mod dev;
 mod fuzz;
+mod links;
 mod long;
 mod peers;
 mod places;
@@ -29,7 +30,8 @@ cargo xtask <verb>
   fuzz <target>    fuzzes one parser until stopped (needs nightly and cargo-fuzz)
   scoreboard       plays calls over bad links and prints how good they are; `--write` keeps that in the repository
   churn [joins]    10,000 people come and go, publish and take back, fill a room: what is kept of that
-  long [target…]   fuzzes every parser for half an hour, then churn; goes on where it was stopped, `--anew` anew
+  links [call…]    calls over bad links in real time, on our media server and on livekit-server (needs root)
+  long [target…]   fuzzes every parser for half an hour, then churn and links; goes on where it was stopped, `--anew` anew
   peers            installs the stock nats-server and livekit-server that tests compare with
 ";
 
@@ -58,6 +60,7 @@ fn dispatch(verb: &str, rest: &[String]) -> Result<bool> {
         "fuzz" => fuzz::run(rest),
         "scoreboard" => sim::scoreboard(rest).map(|()| true),
         "churn" => sim::churn(rest).map(|()| true),
+        "links" => links::run(rest).map(|()| true),
         "long" => long::run(rest),
         "peers" => peers::install().map(|peers| {
             println!("nats-server      {}", peers.nats_server.display());

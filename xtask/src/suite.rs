@@ -105,7 +105,7 @@ fn cargo(verb: &str) -> Command {
 }
 
 /// The same packages and profile as the tests, so that dependencies compile once; with the web client inside.
-fn build_binary() -> Command {
+pub(crate) fn build_binary() -> Command {
     let mut command = cargo("build");
     command.args(["--workspace", "--bins", "--examples"]).env("WEB_CLIENT", "build");
     command
@@ -153,11 +153,12 @@ fn playwright(args: &[String], python: &Path) -> Command {
 }
 
 /// Tells a suite where the binary and its peers are.
-fn on_binary(command: &mut Command) -> &mut Command {
+pub(crate) fn on_binary(command: &mut Command) -> &mut Command {
     let Peers { nats_server, livekit_server } = Peers::places();
     command
         .env("PLENUM_BIN", places::binary("plenum"))
         .env("BROKER_BIN", places::binary("examples/broker"))
+        .env("LINKS_BIN", places::binary("links"))
         .env("NATS_SERVER_BIN", nats_server)
         .env("LIVEKIT_SERVER_BIN", livekit_server)
 }

@@ -11,6 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("plenum-messaging", &[]),
     ("plenum-client", &["plenum-media"]),
     ("plenum-sim", &["plenum-client", "plenum-media"]),
+    ("plenum-links", &["plenum-client", "plenum-media", "plenum-sim"]),
     ("plenum-meeting", &["plenum-protocol"]),
     ("plenum-storage", &["plenum-protocol"]),
     ("plenum-media-server", &["plenum-media"]),
