@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::network::Network;
 use crate::report::{Play, Row};
-use crate::server::{Program, Server};
+use crate::server::{Feedback, Program, Server};
 
 /// A call of two browsers.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl BrowserCall {
             links.as_slice().first().map(|(at, ..)| Duration::from_secs(*at))
         };
         let mut next = set(&network);
-        let _server = Server::start(&network, program, log)?;
+        let _server = Server::start(&network, program, Feedback::Estimates, log)?;
         let mut publisher = Browser::start(&network, self.behind == Part::Publisher, script, "publish")?;
         let mut watcher = Browser::start(&network, self.behind == Part::Watcher, script, "watch")?;
         publisher.hears("ready")?;
@@ -125,7 +125,8 @@ impl BrowserCall {
         let short =
             (limited > 1.0).then(|| format!("the publisher's processor was too slow for {limited:.0} s"));
         let (call, server) = (self.name.to_owned(), program.kind.name().to_owned());
-        Ok(Play { call, server, views: vec![row], broken: short.into_iter().collect() })
+        let late = network.late() * 100.0;
+        Ok(Play { call, server, views: vec![row], late, broken: short.into_iter().collect() })
     }
 
     /// kbit/s that the link in question carried of what was wanted, in the mean.

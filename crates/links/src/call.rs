@@ -13,7 +13,8 @@ use tokio::time::sleep_until;
 
 use crate::network::Network;
 use crate::participant::{Order, Participant};
-use crate::server::{Program, Server};
+use crate::report::Play;
+use crate::server::{Feedback, Program, Server};
 
 /// Orders that somebody has not read yet.
 const ORDERS_MAX: usize = 16;
@@ -30,14 +31,15 @@ pub fn play(
     limit: Option<Duration>,
     program: &Program,
     log: &Path,
-) -> Result<Played> {
+) -> Result<Play> {
     let people = u8::try_from(scenario.cast.len()).context("not so many people")?;
     let network = Network::new(people)?;
-    let _server = Server::start(&network, program, log)?;
-    network.people.run(|| {
+    let _server = Server::start(&network, program, Feedback::Arrivals, log)?;
+    let played = network.people.run(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(Call::new(scenario, &network).play(limit))
-    })
+    })?;
+    Ok(Play::of(&played, network.late(), program.kind, limit.is_none()))
 }
 
 /// A call that is being played.

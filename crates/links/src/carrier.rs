@@ -5,7 +5,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,8 @@ pub(crate) const MTU: usize = 1_500;
 const FLYING_MAX: usize = 10_000;
 /// Packets that are read before others have their turn.
 const BATCH: usize = 64;
+/// A packet that arrives so much after its time was late: the model's finest steps are of that size.
+const LATE: Duration = Duration::from_millis(3);
 /// How often a thread looks whether it is to end.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -36,6 +38,8 @@ struct Way {
     /// By their address. Packets of nobody are dropped.
     links: Mutex<BTreeMap<Ipv4Addr, Link>>,
     ended: AtomicBool,
+    carried: AtomicU64,
+    late: AtomicU64,
     /// Where the address of somebody begins in an IPv4 header: the source's or the destination's (RFC 791 §3.1).
     offset: usize,
 }
@@ -45,7 +49,10 @@ impl Carrier {
     pub(crate) fn new(server: SyncDevice, people: SyncDevice) -> io::Result<Self> {
         server.set_nonblocking(true)?;
         people.set_nonblocking(true)?;
-        let way = |offset| Arc::new(Way { links: Mutex::default(), ended: AtomicBool::new(false), offset });
+        let way = |offset| {
+            let (links, ended, carried, late) = Default::default();
+            Arc::new(Way { links, ended, carried, late, offset })
+        };
         let (started, up, down) = (Instant::now(), way(12), way(16));
         let (server, people) = (Arc::new(server), Arc::new(people));
         let spawn = |way: &Arc<Way>, from: &Arc<SyncDevice>, to: &Arc<SyncDevice>| {
@@ -65,6 +72,14 @@ impl Carrier {
         };
         set(&self.up, up, fresh.up);
         set(&self.down, down, fresh.down);
+    }
+
+    /// The part of all packets that this machine had no time for when they were due, 0 to 1.
+    pub(crate) fn late(&self) -> f64 {
+        let sum = |count: fn(&Way) -> &AtomicU64| {
+            [&self.up, &self.down].map(|way| count(way).load(Ordering::Relaxed)).iter().sum::<u64>() as f64
+        };
+        sum(|way| &way.late) / sum(|way| &way.carried).max(1.0)
     }
 
     /// Packets that the links from somebody and to them have lost or dropped.
@@ -90,8 +105,11 @@ impl Way {
         let mut flying = InFlight::default();
         let mut buffer = [0; MTU];
         while !self.ended.load(Ordering::Relaxed) {
-            while let Some((_, packet)) = flying.pop(started.elapsed()) {
+            while let Some((due, packet)) = flying.pop(started.elapsed()) {
                 let packet: Vec<u8> = packet;
+                let is_late = started.elapsed() - due > LATE;
+                self.carried.fetch_add(1, Ordering::Relaxed);
+                self.late.fetch_add(is_late.into(), Ordering::Relaxed);
                 // A full device drops, as any network does.
                 let _ = to.send(&packet);
             }

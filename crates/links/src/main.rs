@@ -14,6 +14,8 @@ use plenum_links::server::{Kind, Program};
 use plenum_links::{Unavailable, call};
 use plenum_sim::scenario::Scenario;
 
+/// Percent of packets that may be late where figures are to be believed.
+const LATE_MAX: f64 = 2.0;
 /// What the exit code says where such a network cannot be made.
 const SKIPPED: u8 = 77;
 
@@ -83,10 +85,7 @@ impl Call {
 
     fn play(&self, options: &Options, program: &Program, log: &Path) -> Result<Play> {
         match self {
-            Self::People(scenario) => {
-                let played = call::play(scenario, options.limit, program, log)?;
-                Ok(Play::of(&played, program.kind, options.limit.is_none()))
-            }
+            Self::People(scenario) => call::play(scenario, options.limit, program, log),
             Self::Browsers(call, script) => call.play(options.limit, program, script, log),
         }
     }
@@ -126,6 +125,11 @@ fn run(options: &Options) -> Result<bool> {
     }
     plays.retain(|play| calls.iter().any(|call| call.name() == play.call));
     print!("\n{}", report::table(&plays));
+    for Play { call, server, late, .. } in plays.iter().filter(|play| play.late > LATE_MAX) {
+        println!(
+            "{server}: {call}: this machine was late with {late:.1} % of the packets: do not believe the line"
+        );
+    }
     for play in &plays {
         play.broken.iter().for_each(|broken| println!("{}: does not hold: {broken}", play.server));
     }

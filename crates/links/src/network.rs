@@ -61,6 +61,11 @@ impl Network {
         self.carrier.set(Self::address(nth), name, up, down);
     }
 
+    /// The part of all packets that this machine had no time for when they were due, 0 to 1: how little to believe.
+    pub fn late(&self) -> f64 {
+        self.carrier.late()
+    }
+
     /// Packets that the links from somebody and to them have lost or dropped.
     pub fn dropped(&self, nth: u8) -> (u64, u64) {
         self.carrier.dropped(Self::address(nth))

@@ -19,6 +19,8 @@ pub struct Play {
     pub server: String,
     /// Every view of somebody on somebody.
     pub views: Vec<Row>,
+    /// Percent of the packets that this machine carried late: how little to believe.
+    pub late: f64,
     /// What must hold in the simulation and did not here.
     pub broken: Vec<String>,
 }
@@ -54,7 +56,7 @@ pub struct Row {
 
 impl Play {
     /// What became of a call of the simulation. One that was cut short breaks no laws.
-    pub fn of(played: &Played, kind: Kind, is_whole: bool) -> Self {
+    pub fn of(played: &Played, late: f64, kind: Kind, is_whole: bool) -> Self {
         let there = |name: &str| played.people.contains_key(name);
         let views = played.scenario.watched.iter().filter(|view| there(view.who) && there(view.whom));
         let row = |view: &plenum_sim::scenario::View| Row {
@@ -63,7 +65,7 @@ impl Play {
         };
         let broken = if is_whole { played.broken() } else { Vec::new() };
         let (call, server) = (played.scenario.name.to_owned(), kind.name().to_owned());
-        Self { call, server, views: views.map(row).collect(), broken }
+        Self { call, server, views: views.map(row).collect(), late: late * 100.0, broken }
     }
 }
 
@@ -151,6 +153,7 @@ mod tests {
             call: call.into(),
             server: server.into(),
             views: vec![row(used)],
+            late: 0.0,
             broken: Vec::new(),
         };
         let plays =
