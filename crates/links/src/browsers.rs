@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::network::Network;
 use crate::report::{Play, Row};
-use crate::server::{Feedback, Program, Server};
+use crate::server::{Program, Server};
 
 /// A call of two browsers.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl BrowserCall {
             links.as_slice().first().map(|(at, ..)| Duration::from_secs(*at))
         };
         let mut next = set(&network);
-        let _server = Server::start(&network, program, Feedback::Estimates, log)?;
+        let _server = Server::start(&network, program, log)?;
         let mut publisher = Browser::start(&network, self.behind == Part::Publisher, script, "publish")?;
         let mut watcher = Browser::start(&network, self.behind == Part::Watcher, script, "watch")?;
         publisher.hears("ready")?;

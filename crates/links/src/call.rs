@@ -14,7 +14,7 @@ use tokio::time::sleep_until;
 use crate::network::Network;
 use crate::participant::{Order, Participant};
 use crate::report::Play;
-use crate::server::{Feedback, Program, Server};
+use crate::server::{Program, Server};
 
 /// Orders that somebody has not read yet.
 const ORDERS_MAX: usize = 16;
@@ -34,7 +34,7 @@ pub fn play(
 ) -> Result<Play> {
     let people = u8::try_from(scenario.cast.len()).context("not so many people")?;
     let network = Network::new(people)?;
-    let _server = Server::start(&network, program, Feedback::Arrivals, log)?;
+    let _server = Server::start(&network, program, log)?;
     let played = network.people.run(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(Call::new(scenario, &network).play(limit))

@@ -20,8 +20,8 @@ pub(crate) const MTU: usize = 1_500;
 const FLYING_MAX: usize = 10_000;
 /// Packets that are read before others have their turn.
 const BATCH: usize = 64;
-/// A packet that arrives so much after its time was late: the model's finest steps are of that size.
-const LATE: Duration = Duration::from_millis(3);
+/// A packet that arrives so much after its time was late: what a receiver may take for a queue.
+const LATE: Duration = Duration::from_millis(5);
 /// How often a thread looks whether it is to end.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 

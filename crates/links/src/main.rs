@@ -15,7 +15,7 @@ use plenum_links::{Unavailable, call};
 use plenum_sim::scenario::Scenario;
 
 /// Percent of packets that may be late where figures are to be believed.
-const LATE_MAX: f64 = 2.0;
+const LATE_MAX: f64 = 5.0;
 /// What the exit code says where such a network cannot be made.
 const SKIPPED: u8 = 77;
 

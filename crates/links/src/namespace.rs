@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::io::retry_on_intr;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// A network namespace. It ends with this value and whoever runs in it.
@@ -28,8 +29,8 @@ impl Namespace {
     pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         std::thread::scope(|scope| {
             let inside = scope.spawn(|| {
-                move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network))
-                    .context("entering the namespace")?;
+                let enter = || move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network));
+                retry_on_intr(enter).context("entering the namespace")?;
                 work()
             });
             inside.join().map_err(|_| anyhow::anyhow!("what ran in the namespace panicked"))?

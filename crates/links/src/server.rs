@@ -51,36 +51,21 @@ pub struct Program {
     pub path: PathBuf,
 }
 
-/// Who tells the server what a link carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Feedback {
-    /// Receivers say when each packet came (transport-wide feedback), and do not estimate.
-    Arrivals,
-    /// Receivers estimate too, as Chromium.
-    Estimates,
-}
-
 /// A server that runs; it ends with this value.
 pub struct Server(Child);
 
 impl Server {
     /// Starts it in its namespace, with its output in a file, and waits until it listens.
-    pub fn start(network: &Network, program: &Program, feedback: Feedback, log: &Path) -> Result<Self> {
+    pub fn start(network: &Network, program: &Program, log: &Path) -> Result<Self> {
         let path = program.path.display();
         let output = File::create(log).with_context(|| format!("creating {}", log.display()))?;
         // Both understand the same configuration. What is not said here is as each has it by default.
         let configuration = format!(
             "port: {PORT}\n\
              bind_addresses: [{SERVER}]\n\
-             keys: {{{KEY}: {SECRET}}}\n\
-             rtc:\n  udp_port: 7882\n  tcp_port: 7881\n  use_external_ip: false\n  node_ip: {SERVER}\n"
+             rtc: {{udp_port: 7882, tcp_port: 7881, use_external_ip: false, node_ip: {SERVER}}}\n\
+             keys: {{{KEY}: {SECRET}}}\n"
         );
-        // livekit-server goes by its receivers' estimates, unless it is told to estimate itself.
-        let estimates = match (program.kind, feedback) {
-            (Kind::Livekit, Feedback::Arrivals) => "  congestion_control: {use_send_side_bwe: true}\n",
-            (Kind::Plenum, _) | (_, Feedback::Estimates) => "",
-        };
-        let configuration = configuration + estimates;
         network.server.run(|| {
             let mut command = Command::new(&program.path);
             if program.kind == Kind::Plenum {

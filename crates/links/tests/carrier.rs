@@ -66,6 +66,7 @@ fn send(
                 let sent = u64::from_be_bytes(buffer[..8].try_into().expect("eight bytes"));
                 took.push(start.elapsed() - Duration::from_nanos(sent));
             }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
             Err(error) => panic!("{error}"),
         }
@@ -74,9 +75,21 @@ fn send(
     took
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
+/// The quickest. What is slower may say more about a busy machine than about the link.
+fn quickest(times: &[Duration]) -> Duration {
+    times.iter().copied().min().expect("something came")
+}
+
+/// Measures until it is as it should be: a busy machine may be late for a whole measurement, but not always.
+fn measures(mut measure: impl FnMut() -> Result<(), String>) {
+    /// Measurements.
+    const TRIES: usize = 5;
+    let failed: Vec<String> = (0..TRIES).map_while(|_| measure().err()).collect();
+    assert!(failed.len() < TRIES, "{failed:?}");
+}
+
+fn ensure(holds: bool, otherwise: String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(otherwise) }
 }
 
 #[test]
@@ -86,11 +99,13 @@ fn packets_take_as_long_as_the_link_says_each_way_and_for_everybody_alone() {
     network.set_links(0, "alice", Conditions::PERFECT, slow);
     network.set_links(1, "bob", slow, Conditions::PERFECT);
     for (down, nth, delay) in [(false, 0, ms(15)), (true, 0, ms(80)), (false, 1, ms(80)), (true, 1, ms(15))] {
-        let took = send(&network, down, nth, 50, 500, ms(5));
-        assert_eq!(took.len(), 50, "nothing is lost");
-        assert!(took.iter().all(|one| *one >= delay), "nothing comes early: {took:?}");
-        let median = median(took);
-        assert!(median < delay + ms(10), "{median:?} and not {delay:?}");
+        measures(|| {
+            let took = send(&network, down, nth, 50, 500, ms(5));
+            ensure(took.len() == 50, format!("nothing is to be lost, and {} came", took.len()))?;
+            let quickest = quickest(&took);
+            assert!(quickest >= delay, "nothing comes early: {quickest:?}");
+            ensure(quickest < delay + ms(5), format!("{quickest:?} and not {delay:?}"))
+        });
     }
 }
 
@@ -98,19 +113,25 @@ fn packets_take_as_long_as_the_link_says_each_way_and_for_everybody_alone() {
 fn a_link_carries_its_rate_and_its_queue_drops_the_rest() {
     let Some(network) = network() else { return };
     network.set_links(0, "alice", Conditions { rate: None, ..Conditions::PERFECT }, Conditions::kbps(1_000));
-    // 2,000 kbit/s for two seconds: half of it, and the 300 ms that the queue holds.
-    let took = send(&network, true, 0, 500, 1_000, ms(4));
-    let came = took.len();
-    assert!((250..=300).contains(&came), "{came} of 500");
-    assert_eq!(network.dropped(0), (0, 500 - came as u64), "what did not come was dropped by the link");
-    let last = median(took[came - 20..].to_vec());
-    assert!((ms(320)..ms(360)).contains(&last), "a full queue and 30 ms: {last:?}");
+    measures(|| {
+        // 2,000 kbit/s for two seconds: half of it, and the 300 ms that the queue holds.
+        let before = network.dropped(0).1;
+        let took = send(&network, true, 0, 500, 1_000, ms(4));
+        let (came, dropped) = (took.len(), network.dropped(0).1 - before);
+        ensure(came as u64 + dropped == 500, format!("{came} came and {dropped} were dropped of 500"))?;
+        let last = quickest(&took[came.saturating_sub(20)..]);
+        ensure((270..=310).contains(&came), format!("{came} of 500"))?;
+        ensure((ms(310)..ms(350)).contains(&last), format!("a full queue and 30 ms: {last:?}"))
+    });
     // From now on twice as much: nothing waits, and all of it comes.
     network.set_links(0, "alice", Conditions::PERFECT, Conditions::kbps(4_000));
-    let took = send(&network, true, 0, 250, 1_000, ms(4));
-    assert_eq!(took.len(), 250);
-    let median = median(took);
-    assert!((ms(32)..ms(45)).contains(&median), "{median:?}");
+    measures(|| {
+        let took = send(&network, true, 0, 250, 1_000, ms(4));
+        ensure(took.len() == 250, format!("{} of 250", took.len()))?;
+        let quickest = quickest(&took);
+        assert!(quickest >= ms(32), "2 ms for 8 kbit, and 30: {quickest:?}");
+        ensure(quickest < ms(37), format!("{quickest:?}"))
+    });
 }
 
 #[test]
@@ -119,7 +140,11 @@ fn as_much_is_lost_as_the_link_says_and_strangers_have_no_link() {
     assert_eq!(send(&network, false, 1, 20, 200, ms(1)).len(), 0, "bob has no link yet");
     let lossy = Conditions { rate: Some(Bitrate::kbps(10_000)), loss: 0.2, ..Conditions::PERFECT };
     network.set_links(0, "alice", lossy, Conditions::PERFECT);
-    let came = send(&network, false, 0, 1_000, 200, ms(1)).len();
-    assert!((760..840).contains(&came), "{came} of 1,000");
-    assert_eq!(network.dropped(0).0, 1_000 - came as u64);
+    measures(|| {
+        let before = network.dropped(0).0;
+        let came = send(&network, false, 0, 1_000, 200, ms(1)).len() as u64;
+        let lost = network.dropped(0).0 - before;
+        assert!((160..240).contains(&lost), "{lost} of 1,000");
+        ensure(came + lost == 1_000, format!("{came} came and {lost} were lost of 1,000"))
+    });
 }
