@@ -71,6 +71,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("sea-orm", &["plenum-storage"]),
     ("sea-orm-migration", &["plenum-storage"]),
     ("str0m", &["plenum-media", "plenum-client", "plenum-sim"]),
+    ("tun-rs", &["plenum-links"]),
 ];
 
 /// What each crate of the workspace uses when it runs; tests may use more.
