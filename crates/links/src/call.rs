@@ -90,8 +90,9 @@ impl<'a> Call<'a> {
         let task = tokio::spawn(async move {
             let prepare = |person: &mut plenum_sim::Person| role.publish(came, epoch, person);
             let address = Network::address(nth);
-            let participant = Participant::enter(address, role.name, role.reception(), prepare).await?;
-            participant.live(mailbox).await
+            let entering = Participant::enter(address, role.name, role.reception(), prepare);
+            let participant = Box::pin(entering).await?;
+            Box::pin(participant.live(mailbox)).await
         });
         let (links, carried) = ([role.up, role.down], vec![(came, role.down)]);
         self.present.insert(role.name, Present { nth, links, came, carried, orders, task });

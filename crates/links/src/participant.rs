@@ -69,8 +69,8 @@ impl Participant {
             let deadline = self.person.next_timeout().context("somebody has a next thing to do")?;
             tokio::select! {
                 message = self.signal.next() => self.hear(message.context("the server closed the signal connection")??)?,
-                ready = self.sockets[0].readable() => ready.and_then(|()| Ok(self.receive(Side::Publisher)))??,
-                ready = self.sockets[1].readable() => ready.and_then(|()| Ok(self.receive(Side::Subscriber)))??,
+                ready = self.sockets[0].readable() => ready.map(|()| self.receive(Side::Publisher))??,
+                ready = self.sockets[1].readable() => ready.map(|()| self.receive(Side::Subscriber))??,
                 () = sleep_until(deadline.into()) => {}
                 order = orders.recv() => match order {
                     Some(Order::Fit(rate)) => self.person.set_carried(rate),

@@ -234,8 +234,14 @@ impl Scenario {
 struct Play {
     world: World,
     start: Instant,
-    /// Everybody's place in the world, when they came, and what the link to them carried.
-    cast: BTreeMap<&'static str, (usize, Instant, Vec<(Instant, Conditions)>)>,
+    cast: BTreeMap<&'static str, Seat>,
+}
+
+/// Somebody's place in the world, when they came, and what the link to them carried.
+struct Seat {
+    client: usize,
+    came: Instant,
+    carried: Vec<(Instant, Conditions)>,
 }
 
 impl Play {
@@ -248,31 +254,31 @@ impl Play {
         let world = &mut self.world;
         world.links = [role.up, role.down];
         world.reception = role.reception();
-        let index = world.enter(role.name);
-        let (now, epoch) = (world.now, world.started());
-        role.publish(now, epoch, &mut world.clients[index]);
-        self.cast.insert(role.name, (index, now, vec![(now, role.down)]));
+        let client = world.enter(role.name);
+        let (came, epoch) = (world.now, world.started());
+        role.publish(came, epoch, &mut world.clients[client]);
+        self.cast.insert(role.name, Seat { client, came, carried: vec![(came, role.down)] });
     }
 
     fn change(&mut self, change: &Change) {
-        let Some((index, _, carried)) = self.cast.get_mut(change.who) else { return };
-        let links = &self.world.clients[*index].links;
+        let Some(Seat { client, carried, .. }) = self.cast.get_mut(change.who) else { return };
+        let links = &self.world.clients[*client].links;
         let (up, down) = (*links.up.conditions(), *links.down.conditions());
         match change.what {
-            Event::Up(up) => self.world.set_links(*index, up, down),
+            Event::Up(up) => self.world.set_links(*client, up, down),
             Event::Down(down) => {
-                self.world.set_links(*index, up, down);
+                self.world.set_links(*client, up, down);
                 carried.push((self.world.now, down));
             }
-            Event::Fits(rate) => self.world.clients[*index].set_carried(rate),
-            Event::Rebind => self.world.rebind(*index),
+            Event::Fits(rate) => self.world.clients[*client].set_carried(rate),
+            Event::Rebind => self.world.rebind(*client),
         }
     }
 
     fn end(mut self, scenario: &'static Scenario) -> Played {
         let (epoch, end) = (self.world.started(), self.world.now);
-        let attended = |(name, (index, came, carried))| {
-            (name, Attendance { person: self.world.clients.remove(index), came, carried })
+        let attended = |(name, Seat { client, came, carried })| {
+            (name, Attendance { person: self.world.clients.remove(client), came, carried })
         };
         let people = self.cast.into_iter().map(attended).collect();
         Played { scenario, epoch, start: self.start, end, people }
