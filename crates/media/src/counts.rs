@@ -39,6 +39,8 @@ pub struct Counts {
     pub sent: Sent,
     /// Packets that subscribers asked for again.
     pub missed: u64,
+    /// Packets that publishers were asked for again.
+    pub asked: u64,
     /// Key frames that subscribers asked for by themselves.
     pub keyframes_wanted: u64,
     /// Requests for key frames to publishers.

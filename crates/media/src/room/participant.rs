@@ -16,7 +16,7 @@ use crate::downtrack::{DownConfig, Format};
 use crate::ids::{DownKey, IceCredentials, Identity, PeerHandle, SourceKey};
 use crate::sdp::{Codec, DownLine, LocalEndpoint, MediaKind, PayloadTypes, Session};
 use crate::signalling::{JoinParams, is_dependent};
-use crate::transport::UpMedia;
+use crate::ingest::UpMedia;
 
 /// The first livekit-client that is known to find a track by its m-line, and so takes another one on a used line.
 const MAPS_LINES_TO_TRACKS: (u32, u32) = (2, 17);
