@@ -83,7 +83,11 @@ impl SrtpKeys {
         let (ours, theirs) = if is_client { (client(), server()) } else { (server(), client()) };
         (
             SrtpSender { session: ours, rtcp_index: 0, sent: HashMap::new() },
-            SrtpReceiver { session: theirs, streams: Windows::new(STREAMS), reporters: Windows::new(REPORTERS) },
+            SrtpReceiver {
+                session: theirs,
+                streams: Windows::new(STREAMS),
+                reporters: Windows::new(REPORTERS),
+            },
         )
     }
 }
@@ -185,11 +189,12 @@ impl SrtpReceiver {
     /// Opens a compound RTCP packet in place and returns its length.
     pub fn unprotect_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
         let (len, index) = self.session.rtcp.open_rtcp(packet)?;
-        let ssrc = be32(&packet[4..]);
-        if !self.reporters.is_new(ssrc, u64::from(index)) {
-            return Err(SrtpError::Replayed);
+        let (ssrc, index) = (be32(&packet[4..]), u64::from(index));
+        match self.reporters.get(ssrc) {
+            Some(window) if !window.check(index) => return Err(SrtpError::Replayed),
+            Some(window) => window.mark(index),
+            None => self.reporters.insert(ssrc, index),
         }
-        self.reporters.mark(ssrc, u64::from(index));
         Ok(len)
     }
 
@@ -200,17 +205,19 @@ impl SrtpReceiver {
         }
         let ssrc = be32(&packet[8..]);
         let number = u16::from_be_bytes([packet[2], packet[3]]);
-        // The first number of a stream is below 2^15 or its first roll-over is far (RFC 3711 §3.3.1).
-        let index = match self.streams.highest(ssrc) {
-            Some(highest) => extend(highest, number),
-            None => u64::from(number),
-        };
-        if !self.streams.is_new(ssrc, index) {
+        let window = self.streams.get(ssrc);
+        // A stream begins without roll-overs (RFC 3711 §3.3.1).
+        let highest = window.as_ref().and_then(|window| window.highest);
+        let index = highest.map_or(u64::from(number), |highest| extend(highest, number));
+        if window.as_ref().is_some_and(|window| !window.check(index)) {
             return Err(SrtpError::Replayed);
         }
-        let len = self.session.rtp.open_rtp(packet, header_len, index)?;
         // Only what is authentic changes anything.
-        self.streams.mark(ssrc, index);
+        let len = self.session.rtp.open_rtp(packet, header_len, index)?;
+        match window {
+            Some(window) => window.mark(index),
+            None => self.streams.insert(ssrc, index),
+        }
         Ok(Opened { len, index })
     }
 }
@@ -225,7 +232,7 @@ struct Windows {
 
 struct Heard {
     window: Window,
-    /// When it was marked last.
+    /// When it was looked at last.
     turn: u64,
 }
 
@@ -234,23 +241,23 @@ impl Windows {
         Self { most, by_ssrc: HashMap::new(), turn: 0 }
     }
 
-    fn highest(&self, ssrc: u32) -> Option<u64> {
-        self.by_ssrc.get(&ssrc)?.window.highest
-    }
-
-    fn is_new(&self, ssrc: u32, index: u64) -> bool {
-        self.by_ssrc.get(&ssrc).is_none_or(|heard| heard.window.check(index))
-    }
-
-    fn mark(&mut self, ssrc: u32, index: u64) {
+    /// The window of a stream that is known.
+    fn get(&mut self, ssrc: u32) -> Option<&mut Window> {
         self.turn += 1;
-        if self.by_ssrc.len() >= self.most && !self.by_ssrc.contains_key(&ssrc) {
+        let heard = self.by_ssrc.get_mut(&ssrc)?;
+        heard.turn = self.turn;
+        Some(&mut heard.window)
+    }
+
+    /// A stream is heard for the first time.
+    fn insert(&mut self, ssrc: u32, index: u64) {
+        if self.by_ssrc.len() >= self.most {
             let oldest = self.by_ssrc.iter().min_by_key(|(_, heard)| heard.turn).map(|(ssrc, _)| *ssrc);
             oldest.map(|ssrc| self.by_ssrc.remove(&ssrc));
         }
-        let heard = self.by_ssrc.entry(ssrc).or_insert(Heard { window: Window::default(), turn: 0 });
-        heard.turn = self.turn;
-        heard.window.mark(index);
+        let mut window = Window::default();
+        window.mark(index);
+        self.by_ssrc.insert(ssrc, Heard { window, turn: self.turn });
     }
 }
 
@@ -630,7 +637,7 @@ mod tests {
             receiver.unprotect_rtp(&mut wire(5_000, u64::from(ssrc)), 12).expect("new");
         }
         assert_eq!(receiver.streams.by_ssrc.len(), STREAMS);
-        assert_eq!(receiver.streams.highest(5_000), Some(999));
+        assert_eq!(receiver.streams.get(5_000).and_then(|window| window.highest), Some(999));
     }
 
     #[test]

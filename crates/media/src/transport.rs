@@ -154,15 +154,7 @@ impl Transport {
                 rtc.add_local_candidate(candidate);
             }
         }
-        Self {
-            rtc,
-            keys,
-            local,
-            nominated: None,
-            asked: Vec::new(),
-            deadline: now,
-            sctp_started: false,
-        }
+        Self { rtc, keys, local, nominated: None, asked: Vec::new(), deadline: now, sctp_started: false }
     }
 
     /// The client's description is known: handshakes may begin.

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use crate::bwe::Bitrate;
-use crate::downtrack::{Clocks, DownConfig, DownTrack, Format, Wanted};
 use crate::control::Control;
+use crate::downtrack::{Clocks, DownConfig, DownTrack, Format, Wanted};
 use crate::fault::{self, Point};
 use crate::ids::{DownKey, SourceKey};
 use crate::ingest::{self, LARGEST_GAP, Source};

@@ -14,10 +14,16 @@ use crate::srtp::SrtpKeys;
 /// Packets of any shape from a publisher do no harm: what is kept and what is told stays within its bounds. Each takes two bytes before it, for its length and for what passes until it comes.
 pub fn fuzz(start: Instant, mut input: &[u8]) {
     let mut ingest = Ingest::new(start, PayloadTypes::ours());
-    let names = [(1, uri::MID), (2, uri::RID), (3, uri::REPAIRED_RID), (4, uri::TRANSPORT_CC), (5, uri::AUDIO_LEVEL)];
+    let names =
+        [(1, uri::MID), (2, uri::RID), (3, uri::REPAIRED_RID), (4, uri::TRANSPORT_CC), (5, uri::AUDIO_LEVEL)];
     ingest.learn_extensions(&names.map(|(id, name)| (id, name.to_owned())));
     let rids = ["q", "h", "f"].map(str::to_owned).to_vec();
-    ingest.declare(UpMedia { mid: "0".into(), kind: MediaKind::Audio, rids: Vec::new(), ssrc: Some((1, None)) });
+    ingest.declare(UpMedia {
+        mid: "0".into(),
+        kind: MediaKind::Audio,
+        rids: Vec::new(),
+        ssrc: Some((1, None)),
+    });
     ingest.declare(UpMedia { mid: "1".into(), kind: MediaKind::Video, rids, ssrc: None });
     ingest.publish("0", 0);
     ingest.publish("1", 1);

@@ -117,7 +117,11 @@ mod tests {
         assert_eq!(missing.take(start + ms(40), 5), None, "once");
         assert_eq!(missing.due(start + ms(67), RTT).count(), 0, "the answer is on its way");
         assert_eq!(missing.due(start + ms(68), RTT).collect::<Vec<_>>(), [6]);
-        assert_eq!(missing.take(start + ms(70), 6), Some(Found { after: None }), "to which request is not known");
+        assert_eq!(
+            missing.take(start + ms(70), 6),
+            Some(Found { after: None }),
+            "to which request is not known"
+        );
         assert_eq!(missing.next(), None);
     }
 

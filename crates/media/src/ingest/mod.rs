@@ -35,10 +35,11 @@ pub const SSRC: u32 = 1;
 
 /// Streams of one publisher, with those for repetitions: six for each of the m-lines that it may have.
 const MAX_STREAMS: usize = 256;
-/// Time between two feedbacks about arrivals (libwebrtc, livekit-server) …
-const FEEDBACK_INTERVAL: Duration = Duration::from_millis(100);
-/// … unless more packets than this are to be told of (livekit-server).
-const FEEDBACK_PACKETS: usize = 20;
+/// Time between two feedbacks about arrivals where there are pictures: how soon their publisher knows that its link has
+/// become worse decides how long they freeze.
+const FEEDBACK_INTERVAL: Duration = Duration::from_millis(50);
+/// … and where there is nothing but sound, which does not adapt (libwebrtc, livekit-server).
+const SOUND_FEEDBACK_INTERVAL: Duration = Duration::from_millis(100);
 /// Time between two receiver reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Round trip to the publisher before one was measured.
@@ -142,7 +143,7 @@ impl Ingest {
             path: None,
             rtt: FIRST_RTT,
             ask_at: None,
-            feedback_at: now + FEEDBACK_INTERVAL,
+            feedback_at: now,
             report_at: now + REPORT_INTERVAL,
             wanted: Vec::new(),
         }
@@ -272,7 +273,9 @@ impl Ingest {
                 // Without a number it is padding, to find out what the connection carries.
                 let (number, payload) = payload.split_first_chunk()?;
                 let repeated = self.lines.get(line)?.layers[layer]?;
-                let Some(Role::Media { reception, .. }) = self.streams.get_mut(&repeated) else { return None };
+                let Some(Role::Media { reception, .. }) = self.streams.get_mut(&repeated) else {
+                    return None;
+                };
                 let (sequence, after) = reception.repaired(now, u16::from_be_bytes(*number))?;
                 if let Some(after) = after {
                     self.rtt = (self.rtt * 7 + after) / 8;
@@ -327,9 +330,8 @@ impl Ingest {
         let declared = |media: &UpMedia| {
             media.ssrc.is_some_and(|(main, rtx)| if is_repetition { rtx == Some(ssrc) } else { main == ssrc })
         };
-        let line = named.or_else(|| {
-            self.lines.iter().find(|(_, line)| declared(&line.media)).map(|(index, _)| index)
-        })?;
+        let line = named
+            .or_else(|| self.lines.iter().find(|(_, line)| declared(&line.media)).map(|(index, _)| index))?;
         let rid = if is_repetition { said.repaired_rid.or(said.rid) } else { said.rid };
         let layer = self.lines[line].layer(rid)?;
         let role = if is_repetition {
@@ -348,8 +350,14 @@ impl Ingest {
     }
 
     /// The publisher's clock was told. Returns the track and layer that it is the clock of.
-    pub fn handle_sender_report(&mut self, now: Instant, report: &SenderReport) -> Option<(usize, usize, ClockAnchor)> {
-        let Some(Role::Media { line, layer, reception }) = self.streams.get_mut(&report.ssrc) else { return None };
+    pub fn handle_sender_report(
+        &mut self,
+        now: Instant,
+        report: &SenderReport,
+    ) -> Option<(usize, usize, ClockAnchor)> {
+        let Some(Role::Media { line, layer, reception }) = self.streams.get_mut(&report.ssrc) else {
+            return None;
+        };
         reception.sender_reported(now, report);
         let source = self.lines.get(*line)?.source?;
         Some((source, *layer, ClockAnchor { ntp: report.ntp, rtp: report.rtp, received: now }))
@@ -381,13 +389,15 @@ impl Ingest {
             self.ask_at = None;
             for (ssrc, role) in &mut self.streams {
                 let Role::Media { reception, .. } = role else { continue };
-                let due = reception.missing.due(now, self.rtt).inspect(|_| asked += 1).map(|index| index as u16);
+                let due =
+                    reception.missing.due(now, self.rtt).inspect(|_| asked += 1).map(|index| index as u16);
                 control.write(|to| rtcp::write_nack(to, SSRC, *ssrc, due));
                 self.ask_at = sooner(self.ask_at, reception.missing.next());
             }
         }
-        if now >= self.feedback_at || self.arrivals.len() > FEEDBACK_PACKETS {
-            self.feedback_at = now + FEEDBACK_INTERVAL;
+        if now >= self.feedback_at && !self.arrivals.is_empty() {
+            let has_pictures = self.lines.iter().any(|(_, line)| line.media.kind == MediaKind::Video);
+            self.feedback_at = now + if has_pictures { FEEDBACK_INTERVAL } else { SOUND_FEEDBACK_INTERVAL };
             self.arrivals.tell(SSRC, self.heard, |packet| control.write(|to| to.extend_from_slice(packet)));
         }
         if now >= self.report_at {

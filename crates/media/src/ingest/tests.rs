@@ -31,8 +31,12 @@ impl Publisher {
     fn new() -> Self {
         let now = Instant::now();
         let mut ingest = Ingest::new(now, PayloadTypes::ours());
-        let names =
-            [(MID, uri::MID), (RID, uri::RID), (REPAIRED_RID, uri::REPAIRED_RID), (TRANSPORT, uri::TRANSPORT_CC)];
+        let names = [
+            (MID, uri::MID),
+            (RID, uri::RID),
+            (REPAIRED_RID, uri::REPAIRED_RID),
+            (TRANSPORT, uri::TRANSPORT_CC),
+        ];
         ingest.learn_extensions(&names.map(|(id, name)| (id, name.to_owned())));
         ingest.declare(microphone());
         ingest.declare(camera(&["q", "h", "f"]));
@@ -47,7 +51,14 @@ impl Publisher {
         self.now += Duration::from_millis(ms);
     }
 
-    fn packet(&mut self, payload_type: u8, ssrc: u32, index: u64, said: &[(u8, &str)], payload: &[u8]) -> Handed {
+    fn packet(
+        &mut self,
+        payload_type: u8,
+        ssrc: u32,
+        index: u64,
+        said: &[(u8, &str)],
+        payload: &[u8],
+    ) -> Handed {
         let mut bytes = vec![0x90, payload_type];
         bytes.extend_from_slice(&(index as u16).to_be_bytes());
         bytes.extend_from_slice(&[0, 0, 0, 9]);
@@ -86,7 +97,9 @@ impl Publisher {
     fn asked(&mut self) -> Vec<(u32, u16)> {
         let told = self.told();
         let all = rtcp::parse(&told).filter_map(|feedback| match feedback {
-            Feedback::Nack { ssrc, list } => Some(list.iter().map(move |number| (ssrc, number)).collect::<Vec<_>>()),
+            Feedback::Nack { ssrc, list } => {
+                Some(list.iter().map(move |number| (ssrc, number)).collect::<Vec<_>>())
+            }
             _ => None,
         });
         all.flatten().collect()
@@ -115,9 +128,17 @@ fn first_packets_say_where_a_stream_belongs() {
     let found = publisher.packet(VIDEO, 1_000, 8, &[(MID, "1"), (RID, "h")], b"a");
     assert_eq!(found, Some((7, 1, 8, b"a".to_vec())));
     assert_eq!(publisher.packet(VIDEO, 1_000, 9, &[], b"b"), Some((7, 1, 9, b"b".to_vec())));
-    assert_eq!(publisher.packet(AUDIO, 50, 3, &[], b"s"), Some((8, 0, 3, b"s".to_vec())), "named in the offer");
+    assert_eq!(
+        publisher.packet(AUDIO, 50, 3, &[], b"s"),
+        Some((8, 0, 3, b"s".to_vec())),
+        "named in the offer"
+    );
     assert_eq!(publisher.packet(AUDIO, 51, 3, &[(MID, "0")], b"s"), Some((8, 0, 3, b"s".to_vec())));
-    assert_eq!(publisher.packet(AUDIO, 50, 4, &[], b"s"), Some((8, 0, 4, b"s".to_vec())), "the last one counts");
+    assert_eq!(
+        publisher.packet(AUDIO, 50, 4, &[], b"s"),
+        Some((8, 0, 4, b"s".to_vec())),
+        "the last one counts"
+    );
 }
 
 #[test]
@@ -158,13 +179,21 @@ fn padding_is_no_packet_but_has_arrived() {
 }
 
 #[test]
-fn many_arrivals_are_told_early() {
-    let mut publisher = Publisher::new();
-    publisher.packet(VIDEO, 1_000, 0, &[(MID, "1"), (RID, "q")], b"a");
-    publisher.wait(10);
-    assert!(publisher.told().is_empty());
-    (1..=FEEDBACK_PACKETS as u64).for_each(|index| _ = publisher.packet(VIDEO, 1_000, index, &[], b"a"));
-    assert!(!publisher.told().is_empty());
+fn publishers_of_pictures_hear_more_often_what_has_arrived() {
+    for (has_pictures, most) in [(true, 20), (false, 10)] {
+        let mut publisher = Publisher::new();
+        if !has_pictures {
+            publisher.ingest.remove("1");
+        }
+        let mut feedbacks = 0;
+        for index in 0..100 {
+            publisher.packet(AUDIO, 50, index, &[], b"a");
+            let told = publisher.told();
+            feedbacks += rtcp::parse(&told).filter(|part| matches!(part, Feedback::Arrivals(_))).count();
+            publisher.wait(10);
+        }
+        assert_eq!(feedbacks, most);
+    }
 }
 
 #[test]
@@ -182,7 +211,9 @@ fn reports_and_clocks_belong_to_their_streams() {
     publisher.wait(1_000);
     let told = publisher.told();
     let reports = rtcp::parse(&told).filter_map(|feedback| match feedback {
-        Feedback::Report(report) => Some((report.ssrc, report.highest, report.lost, report.last_sr, report.delay)),
+        Feedback::Report(report) => {
+            Some((report.ssrc, report.highest, report.lost, report.last_sr, report.delay))
+        }
         _ => None,
     });
     assert_eq!(reports.collect::<Vec<_>>(), [(50, 5, 0, 0, 0), (1_000, 7, 1, 9 << 16, 0x1_0000)]);
@@ -197,7 +228,8 @@ fn key_frames_are_asked_of_the_stream_of_a_layer() {
     assert!(!publisher.ingest.want_keyframe(9, 0), "nor such a track");
     assert!(publisher.ingest.want_keyframe(7, 2) && publisher.ingest.want_keyframe(7, 2));
     let told = publisher.told();
-    assert_eq!(rtcp::parse(&told).collect::<Vec<_>>(), [Feedback::KeyframeRequest { ssrc: 3_000 }]);
+    let asked = rtcp::parse(&told).filter(|part| matches!(part, Feedback::KeyframeRequest { .. }));
+    assert_eq!(asked.collect::<Vec<_>>(), [Feedback::KeyframeRequest { ssrc: 3_000 }]);
     assert!(publisher.told().is_empty(), "once");
 }
 

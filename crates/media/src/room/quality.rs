@@ -74,7 +74,8 @@ impl Room {
 /// LiveKit's scale: above 80 of 100 excellent, above 40 good. LOST is never said, because clients join again on it;
 /// a client that is really lost is removed.
 fn rate(measured: Quality, before: Option<ConnectionQuality>) -> (ConnectionQuality, f32) {
-    let delay_ms = measured.rtt.as_secs_f32() * 500.0 + measured.down_jitter.max(measured.up_jitter).as_secs_f32() * 2_000.0;
+    let delay_ms = measured.rtt.as_secs_f32() * 500.0
+        + measured.down_jitter.max(measured.up_jitter).as_secs_f32() * 2_000.0;
     let delay = if delay_ms > 160.0 { (delay_ms - 120.0) / 10.0 } else { delay_ms / 40.0 };
     let silent = measured.publishing && !measured.arriving;
     let loss = measured.down_loss.max(measured.up_loss);

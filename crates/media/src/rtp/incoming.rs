@@ -134,7 +134,10 @@ mod tests {
 
     #[test]
     fn both_forms_of_extensions_are_read() {
-        assert_eq!(values(&packet([0x10, 0x00], &[9, 1, 5, 0, 3, 2, 7, 8])), [(9, &[5][..]), (3, &[7, 8][..])]);
+        assert_eq!(
+            values(&packet([0x10, 0x00], &[9, 1, 5, 0, 3, 2, 7, 8])),
+            [(9, &[5][..]), (3, &[7, 8][..])]
+        );
         assert_eq!(values(&packet([0x10, 0x07], &[9, 0, 0, 0])), [(9, &[][..])]);
         assert_eq!(values(&packet([0xbe, 0xde], &[0x10, 5, 0xf0, 1])), [(1, &[5][..])], "15 ends the list");
         assert_eq!(values(&packet([0xbe, 0xde], &[0x10, 5, 0x37, 1])), [(1, &[5][..])], "cut off");
@@ -146,12 +149,14 @@ mod tests {
     fn padding_is_taken_off() {
         let header = |first: u8| {
             let bytes = [first, 96, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-            move |payload: &[u8]| Incoming::parse(&bytes).expect("well-formed").without_padding(payload).to_vec()
+            move |payload: &[u8]| {
+                Incoming::parse(&bytes).expect("well-formed").without_padding(payload).to_vec()
+            }
         };
         assert_eq!(header(0x80)(&[1, 2, 3]), [1, 2, 3]);
         assert_eq!(header(0xa0)(&[1, 0, 2]), [1]);
-        assert_eq!(header(0xa0)(&[0, 0, 3]), []);
-        assert_eq!(header(0xa0)(&[0, 0, 9]), [], "more padding than payload");
-        assert_eq!(header(0xa0)(&[]), []);
+        assert!(header(0xa0)(&[0, 0, 3]).is_empty());
+        assert!(header(0xa0)(&[0, 0, 9]).is_empty(), "more padding than payload");
+        assert!(header(0xa0)(&[]).is_empty());
     }
 }

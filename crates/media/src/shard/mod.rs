@@ -246,7 +246,7 @@ impl Shard {
                 }
             }
         });
-        self.bury(now);
+        self.bury();
         if taken.unwrap_or(true) { Received::Taken } else { Received::Dropped(DropReason::Unauthentic) }
     }
 
@@ -294,13 +294,13 @@ impl Shard {
             self.next_tick = now + TICK;
             self.tick(now);
         }
-        self.bury(now);
+        self.bury();
     }
 
     /// The room wants something.
     pub fn handle_command(&mut self, now: Instant, command: Command) {
         self.command(now, command);
-        self.bury(now);
+        self.bury();
     }
 }
 

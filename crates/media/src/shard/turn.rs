@@ -63,7 +63,7 @@ impl Shard {
                     self.by_ufrag.insert(ufrag, Route { peer: index, side });
                 }
             }
-            (Command::RemovePeer { .. }, Some(index)) => self.remove_peer(now, index),
+            (Command::RemovePeer { .. }, Some(index)) => self.remove_peer(index),
             (Command::Publish { update, .. }, Some(index)) => {
                 self.guarded(index, |shard| shard.publish(now, index, update));
             }
@@ -499,16 +499,16 @@ impl Shard {
     }
 
     /// Removes the peers that were lost in this turn and tells their rooms.
-    pub(super) fn bury(&mut self, now: Instant) {
+    pub(super) fn bury(&mut self) {
         while let Some((index, failure)) = self.lost.pop() {
             if self.peers.contains(index) {
                 self.emit(index, EventKind::Failed(failure));
-                self.remove_peer(now, index);
+                self.remove_peer(index);
             }
         }
     }
 
-    fn remove_peer(&mut self, now: Instant, index: usize) {
+    fn remove_peer(&mut self, index: usize) {
         let farewell = |shard: &mut Self, side: Side| {
             let transport = &mut shard.peers[index].connection(side).transport;
             transport.close();
