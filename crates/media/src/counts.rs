@@ -45,4 +45,15 @@ pub struct Counts {
     pub keyframes_wanted: u64,
     /// Requests for key frames to publishers.
     pub keyframes_asked: u64,
+    /// Connections that are not there though they should be for long.
+    pub stuck: Stuck,
+}
+
+/// Connections by what they lack.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stuck {
+    /// Nothing has come from the client.
+    pub ice: u64,
+    /// The handshake does not end.
+    pub dtls: u64,
 }

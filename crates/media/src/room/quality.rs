@@ -4,8 +4,8 @@ use livekit_protocol as proto;
 use proto::ConnectionQuality;
 use proto::signal_response::Message as Response;
 
-use super::Room;
 use super::participant::Participant;
+use super::{Effect, Room};
 use crate::ids::{Identity, SourceKey};
 use crate::shard::Quality;
 
@@ -40,6 +40,7 @@ impl Room {
         let Some(participant) = self.participants.get_mut(identity) else { return };
         let measured = Quality { publishing: measured.publishing && participant.is_to_send(), ..measured };
         let (quality, score) = rate(measured, participant.quality);
+        self.effects.push(Effect::Rated { quality, score });
         if participant.quality == Some(quality) {
             return;
         }

@@ -216,6 +216,22 @@ pub enum EventKind {
     Paused(Vec<(SourceKey, bool)>),
     /// How the connections do.
     Quality(Quality),
+    /// A connection is not there ten seconds after both ends were told of each other. Said once.
+    Stuck {
+        /// Which.
+        side: Side,
+        /// What it lacks.
+        stage: Stage,
+    },
+}
+
+/// What a connection takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// A connectivity check of the client.
+    Ice,
+    /// The DTLS handshake.
+    Dtls,
 }
 
 /// Why a peer was lost.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-pub use message::{Command, Connections, Event, EventKind, Failure, PublishUpdate, Quality, Side};
+pub use message::{Command, Connections, Event, EventKind, Failure, PublishUpdate, Quality, Side, Stage};
 
 use crate::counts::Counts;
 use crate::egress::Origin;
@@ -34,6 +34,8 @@ const QUALITY_INTERVAL: Duration = Duration::from_secs(5);
 /// A client that is silent for this long after ICE noticed is given up: 20 s after its last packet, LiveKit's time.
 /// It may come by another way until then.
 const UNREACHABLE_FOR: Duration = Duration::from_millis(6_500);
+/// A connection that takes longer than this is told of: something is in its way.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
 /// Somebody who has stopped speaking keeps the rank of a speaker for this long: a pause is no change of speakers.
 const SPEAKER_STAYS: Duration = Duration::from_secs(3);
 /// Most paths that one connection may be reached on.
@@ -217,6 +219,7 @@ impl Shard {
                         return Received::Dropped(DropReason::Unauthentic);
                     }
                     self.learn(path, route, known);
+                    self.peers[route.peer].connection(route.side).is_checked = true;
                     if check.nominates {
                         let requests = self.peers[route.peer].nominated(route.side, path);
                         self.serve(now, route.peer, requests);

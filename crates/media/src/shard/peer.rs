@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use str0m::channel::ChannelId;
 
+use super::STUCK_AFTER;
 use super::budget::Budget;
-use super::message::{Connections, Side};
+use super::message::{Connections, Side, Stage};
 use crate::counts::Counts;
 use crate::egress::{Egress, Request};
 use crate::ids::{IceCredentials, PeerHandle, RoomId};
@@ -15,7 +16,7 @@ use crate::ingest::Ingest;
 use crate::sdp::PayloadTypes;
 use crate::sending::{Path, SendQueue};
 use crate::srtp::{SrtpReceiver, SrtpSender};
-use crate::transport::{Certificate, DataSent, LocalAddresses, Transport};
+use crate::transport::{Certificate, DataSent, LocalAddresses, Remote, Transport, TransportError};
 
 /// Reliable data that may wait for a client before it is given up, in bytes.
 const MAX_WAITING: usize = 4 * 1024 * 1024;
@@ -49,6 +50,12 @@ pub(super) struct Connection {
     pub(super) transport: Transport,
     pub(super) credentials: IceCredentials,
     pub(super) connected: bool,
+    /// When both ends knew of each other.
+    pub(super) agreed_at: Option<Instant>,
+    /// Whether a connectivity check has come.
+    pub(super) is_checked: bool,
+    /// Whether it was told that this connection is stuck.
+    pub(super) is_stuck: bool,
     /// Whether we began the DTLS handshake.
     pub(super) we_are_client: bool,
     /// Opens what the client sends, once the handshake is done.
@@ -92,6 +99,22 @@ struct Channel {
     open: bool,
 }
 
+impl Connection {
+    /// The client's end is known.
+    pub(super) fn agree(&mut self, now: Instant, remote: &Remote) -> Result<(), TransportError> {
+        self.agreed_at = self.agreed_at.or(Some(now));
+        self.we_are_client = remote.we_are_client;
+        self.transport.set_remote(remote)
+    }
+
+    /// What this connection lacks if it should be there for long. Said once.
+    pub(super) fn stuck(&mut self, now: Instant) -> Option<Stage> {
+        let agreed_at = self.agreed_at.filter(|_| !self.connected && !self.is_stuck)?;
+        self.is_stuck = now.saturating_duration_since(agreed_at) >= STUCK_AFTER;
+        self.is_stuck.then_some(if self.is_checked { Stage::Dtls } else { Stage::Ice })
+    }
+}
+
 impl Peer {
     pub(super) fn new(
         now: Instant,
@@ -106,6 +129,9 @@ impl Peer {
             transport: Transport::new(now, certificate, &credentials, local.clone()),
             credentials,
             connected: false,
+            agreed_at: None,
+            is_checked: false,
+            is_stuck: false,
             we_are_client: false,
             receiver: None,
             unreachable_since: None,

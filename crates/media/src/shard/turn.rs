@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::peer::{Lane, Peer};
 use super::{
     Command, Event, EventKind, Failure, LEVELS, PublishUpdate, Published, QUALITY_INTERVAL, Quality, Route,
-    SPEAKER_STAYS, Shard, ShardConfig, Side, UNREACHABLE_FOR, due,
+    SPEAKER_STAYS, Shard, ShardConfig, Side, Stage, UNREACHABLE_FOR, due,
 };
 use crate::downtrack::DownConfig;
 use crate::fault::{self, Point};
@@ -136,10 +136,7 @@ impl Shard {
             ingest.declare(media);
         }
         let handled = match &update.remote {
-            Some(remote) => {
-                publisher.we_are_client = remote.we_are_client;
-                publisher.transport.set_remote(remote)
-            }
+            Some(remote) => publisher.agree(now, remote),
             None => Ok(()),
         };
         if update.data {
@@ -150,8 +147,7 @@ impl Shard {
 
     fn connect(&mut self, now: Instant, index: usize, remote: &Remote) {
         let connection = self.peers[index].connection(Side::Subscriber);
-        connection.we_are_client = remote.we_are_client;
-        let handled = connection.transport.set_remote(remote);
+        let handled = connection.agree(now, remote);
         connection.transport.start_sctp(remote.we_are_client);
         self.drain_or_lose(now, Route { peer: index, side: Side::Subscriber }, handled);
     }
@@ -438,6 +434,15 @@ impl Shard {
             self.lost.push((index, Failure::Unreachable));
             return;
         }
+        for side in peer.sides() {
+            let Some(stage) = self.peers[index].connection(side).stuck(now) else { continue };
+            match stage {
+                Stage::Ice => self.counts.stuck.ice += 1,
+                Stage::Dtls => self.counts.stuck.dtls += 1,
+            }
+            self.emit(index, EventKind::Stuck { side, stage });
+        }
+        let peer = &mut self.peers[index];
         if peer.has_waiting_data() {
             peer.flush_data();
             let side = peer.down_side();
