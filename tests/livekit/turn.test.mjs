@@ -8,7 +8,7 @@ import { join as path } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { freePorts, launchMedia } from '../peers/launch.mjs';
-import { launch, person, sees, servePage, until } from './support/browser.mjs';
+import { launch, leave, person, sees, servePage, until } from './support/browser.mjs';
 import { only, ways } from './support/network.mjs';
 import { KEY, SECRET, startServer, token } from './support/server.mjs';
 import { SignalClient } from './support/signal.mjs';
@@ -108,14 +108,6 @@ for (const connections of ['one connection', 'two connections']) {
     return Object.assign(tab, { identity });
   }
 
-  // Not by closing the tab alone: then the relay learns of it only when nothing was heard for ten minutes.
-  const leave = (...tabs) =>
-    Promise.all(
-      tabs.map(async (tab) => {
-        await tab.evaluate(() => room.disconnect());
-        await tab.context().close();
-      }),
-    );
   const relayed = { rtcConfig: { iceTransportPolicy: 'relay' } };
 
   for (const [name, transport] of Object.entries({ udp: 'transport=udp', tcp: 'turn:127.0.0.1', tls: 'turns:' })) {
