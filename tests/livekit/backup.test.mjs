@@ -1,7 +1,7 @@
 // Backup codecs: who does not take VP9 gets VP8 of the same track.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { person, until } from './support/browser.mjs';
+import { leave, person, until } from './support/browser.mjs';
 import { token } from './support/server.mjs';
 import { browser, server, site } from './support/stage.mjs';
 
@@ -73,6 +73,6 @@ for (const [singlePeerConnection, policy] of [[true, SIMULCAST], [false, PREFER_
     await sees(carol, 'video/VP8');
     await alice.evaluate(() => room.localParticipant.unpublishTrack(room.localParticipant.getTrackPublication('camera').track));
     for (const tab of [bob, carol]) await until('gone', () => tab.evaluate(() => room.remoteParticipants.get('alice').trackPublications.size === 0));
-    await Promise.all([alice, bob, carol].map((tab) => tab.context().close()));
+    await leave(alice, bob, carol);
   });
 }

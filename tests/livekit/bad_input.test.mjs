@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import { DataPacket, DataPacket_Kind } from '@livekit/protocol';
-import { launch, person, servePage, until } from './support/browser.mjs';
+import { launch, leave, person, servePage, until } from './support/browser.mjs';
 import { KEY, SECRET, startServer, token } from './support/server.mjs';
 import { SignalClient, upgrade } from './support/signal.mjs';
 
@@ -185,6 +185,6 @@ test('data stays in its room and says who sent it, whatever its sender writes', 
     { from: 'mallory', text: 'end' },
   ]);
   assert.deepEqual(await alice.evaluate(() => window.received), []);
-  await Promise.all([mallory.context().close(), carol.context().close()]);
+  await leave(mallory, carol);
   await assertCallGoesOn();
 });

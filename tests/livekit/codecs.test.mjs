@@ -2,7 +2,7 @@
 // reason. A cell that should work and does not fails, and so does a gap that has closed.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { launch, person, servePage, until } from './support/browser.mjs';
+import { launch, leave, person, servePage, until } from './support/browser.mjs';
 import { launchFirefox, noFirefox } from './support/firefox.mjs';
 import { publicAddress, startServer, token } from './support/server.mjs';
 
@@ -71,7 +71,7 @@ for (const [signalling, singlePeerConnection] of [['v0', false], ['v1', true]]) 
     const modes = secret ? ['E2EE'] : ['plain', 'simulcast'];
     describe(`${signalling}, ${modes.join(' and ')}`, { timeout: 180_000 }, () => {
       const [senders, watchers] = [{}, {}];
-      const leave = () => Promise.all([...Object.values(senders), ...Object.values(watchers)].map((tab) => tab.context().close()));
+      const end = () => leave(...Object.values(senders), ...Object.values(watchers));
       const enter = async () => {
         const join = async (browser, identity) => {
           const tab = await person(browsers[browser], site.url);
@@ -85,7 +85,7 @@ for (const [signalling, singlePeerConnection] of [['v0', false], ['v1', true]]) 
         }
       };
       before(enter);
-      after(leave);
+      after(end);
 
       for (const row of Object.keys(ROWS)) {
         for (const mode of modes.filter((mode) => ideal(row, mode))) {
@@ -99,7 +99,7 @@ for (const [signalling, singlePeerConnection] of [['v0', false], ['v1', true]]) 
             // connected; in a new session it makes them all.
             let results, wrong;
             for (const attempt of [1, 2]) {
-              if (attempt > 1) await leave().then(enter);
+              if (attempt > 1) await end().then(enter);
               await Promise.all(sending.map((from) => publish(senders[from], from, row, mode)));
               results = await Promise.all(tried.map(async (pair) => ({ ...pair, ...(await outcome(watchers[pair.to], pair.from, row, pair.expected)) })));
               await Promise.all(sending.map((from) => senders[from].evaluate(() => window.unpublish())));

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { RoomServiceClient, TrackSource } from 'livekit-server-sdk';
-import { launch, person, servePage, until } from './support/browser.mjs';
+import { launch, leave, person, servePage, until } from './support/browser.mjs';
 import { KEY, SECRET, startServer, token } from './support/server.mjs';
 
 let server, site, browser, api;
@@ -31,7 +31,6 @@ for (const connections of ['one connection', 'two connections']) {
     return Object.assign(tab, { identity });
   }
 
-  const leave = (...tabs) => Promise.all(tabs.map((tab) => tab.context().close()));
   const saw = (tab, kind, fits = () => true) =>
     until(`${tab.identity}: ${kind}`, async () => {
       const events = await tab.evaluate((kind) => window.events.filter((event) => event.kind === kind), kind);
@@ -114,7 +113,7 @@ for (const connections of ['one connection', 'two connections']) {
     for (let round = 0; round < 2; round += 1) {
       const second = await join('again', 'alice');
       await saw(alice, 'disconnected');
-      await alice.context().close();
+      await leave(alice);
       alice = second;
       await sees(bob, 'alice');
       await sees(alice, 'bob');

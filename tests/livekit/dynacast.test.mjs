@@ -1,7 +1,7 @@
 // Dynacast: a publisher encodes what somebody wants to see, and nothing else.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { person, until } from './support/browser.mjs';
+import { leave, person, until } from './support/browser.mjs';
 import { token } from './support/server.mjs';
 import { browser, server, site } from './support/stage.mjs';
 
@@ -48,6 +48,6 @@ for (const connections of ['one connection', 'two connections']) {
     await bobsView({ enabled: true });
     await becomes('all are sent again', all, 2);
     await until('and seen', async () => (await height()) === 360);
-    await Promise.all([alice, bob].map((tab) => tab.context().close()));
+    await leave(alice, bob);
   });
 }

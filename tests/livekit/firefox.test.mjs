@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { freePorts } from '../peers/launch.mjs';
-import { launch, person, seesAndHears, servePage, until } from './support/browser.mjs';
+import { launch, leave, person, seesAndHears, servePage, until } from './support/browser.mjs';
 import { launchFirefox, noFirefox } from './support/firefox.mjs';
 import { only, tcpOnly, ways } from './support/network.mjs';
 import { publicAddress, startServer, token } from './support/server.mjs';
@@ -33,13 +33,6 @@ describe('Firefox', { skip: noFirefox }, () => {
       };
       return [await join(firefox, 'fox', options), await join(chromium, 'chrome')];
     }
-    const leave = (...tabs) =>
-      Promise.all(
-        tabs.map(async (tab) => {
-          await tab.evaluate(() => room.disconnect());
-          await tab.context().close();
-        }),
-      );
     const eachOther = async (fox, chrome) => {
       await seesAndHears(fox, 'chrome');
       await seesAndHears(chrome, 'fox');

@@ -274,6 +274,26 @@ test('a stop says so on every path, and tells people to come again', async () =>
   }
 });
 
+test('until the deadline of a stop the rooms that are there go on, and it ends when they do', async () => {
+  const config = `keys: {${KEY}: ${SECRET}}\nroom: {departure_timeout: 1}`;
+  const own = await launchMedia({ config, flags: ['--drain-deadline', '1h'] });
+  try {
+    const client = new SignalClient(own.url, await token({ roomJoin: true, room: 'r' }));
+    await client.hears('join');
+    own.process.signal('SIGTERM');
+    const closed = async () => (await fetch(`${own.http}/readyz`)).status === 503;
+    while (!(await closed())) await new Promise(setImmediate);
+    const other = await fetch(`${own.http}/rtc/validate?access_token=${await token({ roomJoin: true, room: 'another' })}`);
+    assert.equal(other.status, 503, await other.text());
+    await client.settle();
+    assert.ok(!client.kinds().includes('leave'));
+    client.say({ case: 'leave', value: { action: LeaveRequest_Action.DISCONNECT } });
+    await own.process.ended();
+  } finally {
+    assert.equal(await own.stop(), 0);
+  }
+});
+
 test('what is wrong with a start is said by its key', async () => {
   const start = (args, env = {}) => {
     const { status, stderr } = spawnSync(PLENUM, ['media', ...args], { env: { PATH: process.env.PATH, ...env }, encoding: 'utf8', timeout: 10_000 });

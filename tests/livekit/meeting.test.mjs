@@ -1,7 +1,7 @@
 // Three people in Chromium with livekit-client: they see and hear each other, and exchange data.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { person, seesAndHears, until } from './support/browser.mjs';
+import { leave, person, seesAndHears, until } from './support/browser.mjs';
 import { RoomServiceClient } from 'livekit-server-sdk';
 import { KEY, SECRET, token } from './support/server.mjs';
 import { browser, server, site } from './support/stage.mjs';
@@ -18,10 +18,6 @@ for (const connections of ['one connection', 'two connections']) {
       { room: { singlePeerConnection }, ...options },
     ]);
     return Object.assign(tab, { joined, identity });
-  }
-
-  async function leave(...tabs) {
-    await Promise.all(tabs.map((tab) => tab.context().close()));
   }
 
   const events = (tab, kind) => tab.evaluate((kind) => window.events.filter((e) => e.kind === kind), kind);

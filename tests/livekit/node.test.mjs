@@ -5,7 +5,7 @@ import {
   AudioFrame, AudioSource, AudioStream, EncryptionType, LocalAudioTrack, LocalVideoTrack, Room, RoomEvent, SimulateScenarioKind,
   TrackKind, TrackPublishOptions, TrackSource, VideoBufferType, VideoFrame, VideoSource, VideoStream, dispose,
 } from '@livekit/rtc-node';
-import { launch, person, servePage, until } from './support/browser.mjs';
+import { launch, leave, person, servePage, until } from './support/browser.mjs';
 import { startServer, token } from './support/server.mjs';
 
 const [WIDTH, HEIGHT] = [640, 360];
@@ -202,8 +202,7 @@ describe('with a browser', { timeout: 120_000 }, () => {
       else await until('carol has read both', () => heard.carol.length === 2);
       assert.equal((await tab.evaluate(() => window.received))[0].text, 'from Node');
       await end();
-      await tab.evaluate(() => room.disconnect());
-      await tab.context().close();
+      await leave(tab);
       await Promise.all([alice.disconnect(), carol.disconnect()]);
     });
   }

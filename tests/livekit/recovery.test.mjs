@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RoomServiceClient } from 'livekit-server-sdk';
-import { person, sees, until } from './support/browser.mjs';
+import { leave, person, sees, until } from './support/browser.mjs';
 import { tcpOnly } from './support/network.mjs';
 import { KEY, SECRET, token } from './support/server.mjs';
 import { SignalClient } from './support/signal.mjs';
@@ -20,7 +20,6 @@ for (const connections of ['one connection', 'two connections']) {
     return Object.assign(tab, { identity });
   }
 
-  const leave = (...tabs) => Promise.all(tabs.map((tab) => tab.context().close()));
   // livekit-client's test hooks: what it does to itself or asks the server to do, and whether the session goes on.
   const scenarios = {
     'signal-reconnect': 'goes on',

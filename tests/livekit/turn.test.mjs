@@ -8,7 +8,7 @@ import { join as path } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { freePorts, launchMedia } from '../peers/launch.mjs';
-import { launch, person, sees, servePage, until } from './support/browser.mjs';
+import { launch, leave, person, sees, servePage, until } from './support/browser.mjs';
 import { only, ways } from './support/network.mjs';
 import { KEY, SECRET, startServer, token } from './support/server.mjs';
 import { SignalClient } from './support/signal.mjs';
@@ -108,14 +108,6 @@ for (const connections of ['one connection', 'two connections']) {
     return Object.assign(tab, { identity });
   }
 
-  // Not by closing the tab alone: then the relay learns of it only when nothing was heard for ten minutes.
-  const leave = (...tabs) =>
-    Promise.all(
-      tabs.map(async (tab) => {
-        await tab.evaluate(() => room.disconnect());
-        await tab.context().close();
-      }),
-    );
   const relayed = { rtcConfig: { iceTransportPolicy: 'relay' } };
 
   for (const [name, transport] of Object.entries({ udp: 'transport=udp', tcp: 'turn:127.0.0.1', tls: 'turns:' })) {
@@ -194,7 +186,10 @@ for (const [name, { server, port, flags }] of Object.entries(clients)) {
         return promisify(execFile)(UCLIENT, ['-c', '-n', String(MESSAGES), '-m', '2', ...flags, ...login, '127.0.0.1'], { timeout: 60_000 });
       };
       const { stdout } = await run('127.0.0.1');
-      assert.match(stdout, new RegExp(`tot_send_msgs=${2 * MESSAGES}, tot_recv_msgs=${2 * MESSAGES}\\b`), stdout);
+      const [sent, received] = stdout.match(/tot_send_msgs=(\d+), tot_recv_msgs=(\d+)\n/).slice(1).map(Number);
+      assert.equal(sent, 2 * MESSAGES, stdout);
+      // Between relay and peer it is UDP: a busy machine may lose a message.
+      assert.ok(received >= 0.95 * sent, stdout);
       const refused = await run('127.0.0.2').then(({ stdout }) => stdout, ({ stdout, stderr }) => stdout + stderr);
       assert.match(refused, /403|Forbidden/, refused);
     } finally {

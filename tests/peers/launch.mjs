@@ -89,15 +89,15 @@ export async function launch({
 
 /**
  * A media server alone, ours or a stock livekit-server, both told the same in livekit-server's words.
- * @param {{program?: "plenum" | "livekit", config?: string, env?: Record<string, string>, core?: string}} [options] `config`: further
- * lines of YAML. `core`: the only processor core that it gets.
+ * @param {{program?: "plenum" | "livekit", config?: string, env?: Record<string, string>, core?: string, flags?: string[]}} [options]
+ * `config`: further lines of YAML. `core`: the only processor core that it gets.
  */
-export async function launchMedia({ program = "plenum", config = "", env = {}, core } = {}) {
+export async function launchMedia({ program = "plenum", config = "", env = {}, core, flags = [] } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "plenum-test-"));
   const [http, udp, tcp, prometheus] = await freePorts(4);
   const body = [`port: ${http}`, `rtc: {udp_port: ${udp}, tcp_port: ${tcp}, use_external_ip: false}`, `prometheus: {port: ${prometheus}}`, config];
   const settings = { LIVEKIT_CONFIG: body.join("\n"), ...env };
-  const args = [...(program === "plenum" ? ["media"] : []), "--bind", "127.0.0.1"];
+  const args = [...(program === "plenum" ? ["media"] : []), "--bind", "127.0.0.1", ...flags];
   // taskset becomes the program that it starts.
   const [file, words] = core === undefined ? [PROGRAMS[program], args] : ["taskset", ["-c", core, PROGRAMS[program], ...args]];
   const process = new Process(program, file, words, settings, folder, http);
@@ -261,6 +261,11 @@ export class Process {
     const gone = once(this.#child, "exit");
     this.#child.kill("SIGKILL");
     await gone;
+  }
+
+  /** Waits until it has ended by itself. */
+  async ended() {
+    if (this.isUp) await once(this.#child, "exit", { signal: AbortSignal.timeout(STOP_TIMEOUT_MS) });
   }
 
   async stop() {

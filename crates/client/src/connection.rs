@@ -115,7 +115,7 @@ impl Connection {
         }
         let dependency = Extension::with_serializer(uri::DEPENDENCY, DependencySerializer);
         let config = config.set_extension(12, dependency);
-        let keys = KeySlot::default();
+        let keys = KeySlot::shared();
         let mut rtc = keys.attach(|| config.build(now));
         for candidate in local.iter().filter_map(|address| Candidate::host(*address, Protocol::Udp).ok()) {
             rtc.add_local_candidate(candidate);

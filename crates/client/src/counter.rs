@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use plenum_media::rtp::arrivals::Arrivals;
+use plenum_media::rtp::rtcp::{self, Feedback, Report};
+use plenum_media::rtp::{Incoming, extend};
 use plenum_media::sdp::{self, MediaType, uri};
 use plenum_media::srtp::{SrtpReceiver, SrtpSender};
 use str0m::media::MediaKind;
 
 use crate::connection::Received;
-use crate::feedback::{Arrivals, Block, extend, picture_loss, receiver_report};
-use crate::header::Header;
 use crate::stamp::{Picture, Sound};
 
 /// What becomes of the media that a client receives.
@@ -180,12 +181,13 @@ impl Counter {
 
     /// A media packet came. What was opened is handed over.
     pub(crate) fn handle(&mut self, now: Instant, datagram: &[u8]) -> Option<Received> {
-        let Some(header) = Header::parse(datagram, self.transport_id) else {
+        let Some(header) = Incoming::parse(datagram) else {
             self.tally.strange += 1;
             return None;
         };
-        if let Some(number) = header.transport {
-            self.arrivals.push(now, number);
+        let number = header.extensions.into_iter().find(|(id, _)| Some(*id) == self.transport_id);
+        if let Some([high, low]) = number.map(|(_, value)| value) {
+            self.arrivals.push(now, u16::from_be_bytes([*high, *low]));
         }
         let kind = match self.kinds.get(&header.payload_type) {
             Some(PayloadKind::Media(kind)) => *kind,
@@ -212,20 +214,20 @@ impl Counter {
         self.media = header.ssrc;
         let is_turn = stream.packets % u64::from(self.opened) == 1 % u64::from(self.opened);
         let waits = stream.kind == MediaKind::Video && stream.first_picture.is_none();
-        if is_turn || waits { self.open(now, datagram, &header, sequence) } else { None }
+        if is_turn || waits { self.open(now, datagram, &header) } else { None }
     }
 
-    fn open(&mut self, now: Instant, datagram: &[u8], header: &Header, sequence: u64) -> Option<Received> {
+    fn open(&mut self, now: Instant, datagram: &[u8], header: &Incoming<'_>) -> Option<Received> {
         let (receiver, _) = self.keys.as_mut()?;
         let stream = self.tally.streams.get_mut(&header.ssrc)?;
         self.scratch.clear();
         self.scratch.extend_from_slice(datagram);
         stream.opened += 1;
-        let Ok(len) = receiver.unprotect_rtp(&mut self.scratch, header.len, sequence) else {
+        let Ok(opened) = receiver.unprotect_rtp(&mut self.scratch, header.len) else {
             stream.damaged += 1;
             return None;
         };
-        let payload = &self.scratch[header.len..len];
+        let payload = &self.scratch[header.len..opened.len];
         let picture = Picture::parse(payload);
         let is_ours = picture.is_some() || Sound::parse(payload).is_some();
         stream.damaged += u64::from(!is_ours && !payload.is_empty());
@@ -243,7 +245,7 @@ impl Counter {
         Some(Received {
             at: now,
             ssrc: header.ssrc,
-            sequence,
+            sequence: opened.index,
             timestamp: header.timestamp,
             marker: header.marker,
             dependency: None,
@@ -257,18 +259,13 @@ impl Counter {
         self.scratch.clear();
         self.scratch.extend_from_slice(datagram);
         let Ok(len) = receiver.unprotect_rtcp(&mut self.scratch) else { return };
-        let mut rest = &self.scratch[..len];
-        while let [_, kind, l1, l2, ..] = *rest {
-            let part_len = 4 * (usize::from(u16::from_be_bytes([l1, l2])) + 1);
-            let Some((part, after)) = rest.split_at_checked(part_len) else { return };
-            if let (200, [_, _, _, _, s1, s2, s3, s4, _, _, n3, n4, n5, n6, ..]) = (kind, part) {
-                let ssrc = u32::from_be_bytes([*s1, *s2, *s3, *s4]);
-                if self.tally.streams.contains_key(&ssrc) {
-                    let middle = u32::from_be_bytes([*n3, *n4, *n5, *n6]);
-                    self.reports.entry(ssrc).or_default().sender = Some((middle, now));
-                }
+        for feedback in rtcp::parse(&self.scratch[..len]) {
+            if let Feedback::Sender(report) = feedback
+                && self.tally.streams.contains_key(&report.ssrc)
+            {
+                let middle = (report.ntp >> 16) as u32;
+                self.reports.entry(report.ssrc).or_default().sender = Some((middle, now));
             }
-            rest = after;
         }
     }
 
@@ -282,43 +279,52 @@ impl Counter {
         };
         if now >= self.next_feedback {
             self.next_feedback = now + FEEDBACK_INTERVAL;
-            self.arrivals.write(self.ssrc, self.media, &mut protect);
+            self.arrivals.tell(self.ssrc, self.media, |packet| protect(packet.to_vec()));
         }
         if now >= self.next_report && !self.tally.streams.is_empty() {
             self.next_report = now + REPORT_INTERVAL;
-            let blocks: Vec<Block> = self
+            let reports: Vec<Report> = self
                 .tally
                 .streams
                 .iter()
                 .map(|(ssrc, stream)| {
                     let reported = self.reports.entry(*ssrc).or_default();
-                    block(now, *ssrc, stream, reported)
+                    report(now, *ssrc, stream, reported)
                 })
                 .collect();
-            blocks.chunks(31).for_each(|blocks| protect(receiver_report(self.ssrc, blocks)));
+            for reports in reports.chunks(rtcp::MAX_REPORTS) {
+                let mut bytes = Vec::new();
+                rtcp::write_receiver_report(&mut bytes, self.ssrc, reports);
+                protect(bytes);
+            }
         }
     }
 
     /// Asks for a key frame of a stream.
     pub(crate) fn request_keyframe(&mut self, ssrc: u32) -> Option<Vec<u8>> {
         let (_, sender) = self.keys.as_mut()?;
-        let mut bytes = picture_loss(self.ssrc, ssrc);
+        let mut bytes = Vec::new();
+        rtcp::write_picture_loss(&mut bytes, self.ssrc, ssrc);
         sender.protect_rtcp(&mut bytes, 0).ok()?;
         Some(bytes)
     }
 }
 
-fn block(now: Instant, ssrc: u32, stream: &StreamTally, reported: &mut Reported) -> Block {
+fn report(now: Instant, ssrc: u32, stream: &StreamTally, reported: &mut Reported) -> Report {
     let (expected, packets) = (stream.expected(), stream.packets);
     let due = expected.saturating_sub(reported.expected);
     let missing = due.saturating_sub(packets.saturating_sub(reported.packets));
     (reported.expected, reported.packets) = (expected, packets);
-    Block {
+    let (last_sr, at) = reported.sender.unwrap_or((0, now));
+    Report {
         ssrc,
         fraction_lost: (256 * missing).checked_div(due).unwrap_or(0).min(255) as u8,
         lost: stream.lost().min(u64::from(u32::MAX)) as u32,
         highest: stream.highest as u32,
-        last: reported.sender.map(|(middle, at)| (middle, now.saturating_duration_since(at))),
+        // Not measured: nobody who counts plays anything.
+        jitter: 0,
+        last_sr,
+        delay: rtcp::delay(now.saturating_duration_since(at)),
     }
 }
 
@@ -343,13 +349,33 @@ pub fn fuzz(start: Instant, mut input: &[u8]) {
     for stream in counter.tally.streams.values() {
         assert!(stream.expected() >= 1 && stream.lost() <= stream.expected());
     }
-    counter.arrivals.write(1, 2, |bytes| assert!(bytes.len() < 1_400));
+    counter.arrivals.tell(1, 2, |bytes| assert!(bytes.len() < 1_400));
 }
 
 #[cfg(test)]
 mod tests {
+    use plenum_media::rtp::{Header, write_header};
+
     use super::*;
-    use crate::header::tests::packet;
+
+    /// A packet of stream 77.
+    fn packet(sequence: u16) -> Vec<u8> {
+        let header = Header {
+            payload_type: 96,
+            marker: false,
+            sequence,
+            timestamp: 5,
+            ssrc: 77,
+            mid: Some((9, "12")),
+            transport: None,
+            playout_delay: None,
+            dependency: None,
+        };
+        let mut bytes = Vec::new();
+        write_header(&mut bytes, &header);
+        bytes.extend_from_slice(&[0; 20]);
+        bytes
+    }
 
     #[test]
     fn what_is_missing_is_counted_and_what_comes_late_is_not_missing() {
@@ -357,14 +383,14 @@ mod tests {
         let mut counter = Counter::new(now, 100, 7);
         counter.kinds = HashMap::from([(96, PayloadKind::Media(MediaKind::Video))]);
         for sequence in [10, 11, 13, 15, 14] {
-            counter.handle(now, &packet(sequence, None));
+            counter.handle(now, &packet(sequence));
         }
         let stream = &counter.tally.streams[&77];
         assert_eq!((stream.packets, stream.expected(), stream.lost()), (5, 6, 1));
         let mut reported = Reported::default();
-        let first = block(now, 77, stream, &mut reported);
+        let first = report(now, 77, stream, &mut reported);
         assert_eq!((first.fraction_lost, first.lost, first.highest), (42, 1, 15));
-        let second = block(now, 77, stream, &mut reported);
+        let second = report(now, 77, stream, &mut reported);
         assert_eq!((second.fraction_lost, second.lost), (0, 1), "since the last report nothing");
     }
 }

@@ -16,8 +16,6 @@ mod camera;
 mod client;
 mod connection;
 mod counter;
-mod feedback;
-mod header;
 mod join;
 mod microphone;
 mod stamp;

@@ -32,6 +32,9 @@ pub(crate) const WEBHOOKS_LOST: &str = "plenum_media_webhooks_lost_total";
 pub(crate) const PACKETS_OVER_LIMIT: &str = "plenum_media_packets_over_limit_total";
 /// The part of its time that a media thread works, from 0 to 1; label `thread`.
 pub(crate) const THREAD_BUSY: &str = "plenum_media_thread_busy_ratio";
+/// Connections that were not there after ten seconds; label `stage`: `ice` where nothing came, `dtls` where the handshake
+/// does not end.
+pub(crate) const STUCK: &str = "plenum_media_connections_stuck_total";
 /// Packets that were sent only to find out what a connection carries.
 pub(crate) const PADDING_SENT: &str = "plenum_media_padding_sent_total";
 
@@ -43,12 +46,16 @@ pub(crate) const LIVEKIT_BYTES: &str = "livekit_packet_bytes";
 pub(crate) const LIVEKIT_NACKS: &str = "livekit_nack_total";
 /// Key frames that were asked for; label `direction`.
 pub(crate) const LIVEKIT_PLIS: &str = "livekit_pli_total";
-/// What subscribers lose, in percent: of the worst track, every few seconds; label `direction`.
+/// What publishers or subscribers lose, in percent: of the worst stream, every few seconds; label `direction`.
 pub(crate) const LIVEKIT_LOSS: &str = "livekit_packet_loss_percent";
 /// Their round trips; label `direction`.
 pub(crate) const LIVEKIT_RTT: &str = "livekit_rtt_ms";
 /// Their jitter; label `direction`.
 pub(crate) const LIVEKIT_JITTER: &str = "livekit_jitter_us";
+/// How participants' connections are, every few seconds: 0 poor, 1 good, 2 excellent.
+pub(crate) const LIVEKIT_QUALITY_RATING: &str = "livekit_quality_rating";
+/// The same as a score, from 1 to 5.
+pub(crate) const LIVEKIT_QUALITY_SCORE: &str = "livekit_quality_score";
 /// Rooms that are there.
 pub(crate) const LIVEKIT_ROOMS: &str = "livekit_room_total";
 /// How long rooms lived.
@@ -114,6 +121,8 @@ pub const HISTOGRAMS: &[(&str, &[f64])] = &[
         LIVEKIT_JITTER,
         &[1_000.0, 10_000.0, 30_000.0, 50_000.0, 70_000.0, 100_000.0, 300_000.0, 600_000.0, 1_000_000.0],
     ),
+    (LIVEKIT_QUALITY_RATING, &[0.0, 1.0, 2.0]),
+    (LIVEKIT_QUALITY_SCORE, &[1.0, 2.0, 2.5, 3.0, 3.25, 3.5, 3.75, 4.0, 4.25, 4.5]),
     (
         LIVEKIT_CALL_LATENCY,
         &[

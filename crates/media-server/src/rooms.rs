@@ -239,15 +239,15 @@ impl Rooms {
         metrics::gauge!(names::ROOMS).set(register.rooms.len() as f64);
     }
 
-    /// Makes no more rooms and ends those that are there; clients are told to come again.
-    pub(crate) async fn drain(&self) {
-        let rooms: Vec<RoomHandle> = {
-            let mut register = self.register();
-            register.draining = true;
-            register.rooms.values().cloned().collect()
-        };
+    /// Makes no more rooms.
+    pub(crate) fn close(&self) {
+        self.register().draining = true;
         self.alive.lock().unwrap_or_else(PoisonError::into_inner).take();
-        for room in rooms {
+    }
+
+    /// Ends the rooms that are there; clients are told to come again.
+    pub(crate) async fn drain(&self) {
+        for room in self.all() {
             room.send(RoomMessage::Drain).await;
         }
     }
@@ -393,6 +393,8 @@ impl RoomTask {
                         let _ = reply.send(result);
                     }
                 }
+                // Only counted.
+                Effect::Rated { .. } => {}
                 Effect::Closed => self.closed = true,
             }
         }

@@ -200,9 +200,12 @@ impl Server {
         self.candidates.clone()
     }
 
-    /// Tells everybody to come again, posts what webhooks are left, and ends. Takes at most `grace`.
-    pub async fn drain(self, grace: Duration) {
+    /// Takes no new rooms from now on. Those that are there go on for at most `patience`; then everybody is told to come
+    /// again, what webhooks are left is posted, and the server ends, within `grace`.
+    pub async fn drain(self, patience: Duration, grace: Duration) {
         let Self { rooms, mut rooms_over, mut webhooks_sent, shards, threads, tcp, turn, .. } = self;
+        rooms.close();
+        let _ = tokio::time::timeout(patience, rooms_over.recv()).await;
         let everything = async {
             rooms.drain().await;
             // Each of these ends when the last holder of its other end is gone.

@@ -103,7 +103,8 @@ const OUT: &[(&str, SharedString)] = &[("direction", SharedString::const_str("ou
 impl Node {
     /// What a media thread has counted.
     pub(crate) fn add_counts(&self, counts: &Counts) {
-        let Counts { received, over_limit, sent, missed, keyframes_wanted, keyframes_asked } = *counts;
+        let Counts { received, over_limit, sent, missed, asked, keyframes_wanted, keyframes_asked, stuck } =
+            *counts;
         let flows =
             [(IN, "initial", received), (OUT, "initial", sent.first), (OUT, "retransmit", sent.repeated)];
         for (direction, transmission, flow) in flows {
@@ -112,10 +113,14 @@ impl Node {
             self.add(names::LIVEKIT_BYTES, &labels, flow.bytes);
         }
         self.add(names::LIVEKIT_NACKS, IN, missed);
+        self.add(names::LIVEKIT_NACKS, OUT, asked);
         self.add(names::LIVEKIT_PLIS, IN, keyframes_wanted);
         self.add(names::LIVEKIT_PLIS, OUT, keyframes_asked);
         metrics::counter!(names::PACKETS_OVER_LIMIT).increment(over_limit);
         metrics::counter!(names::PADDING_SENT).increment(sent.padding.packets);
+        for (stage, count) in [("ice", stuck.ice), ("dtls", stuck.dtls)] {
+            metrics::counter!(names::STUCK, "stage" => stage).increment(count);
+        }
     }
 
     /// The part of its time that a media thread works.
@@ -125,6 +130,10 @@ impl Node {
 
     /// How a participant's connections do.
     pub(crate) fn observe_quality(&self, quality: &Quality) {
+        if quality.arriving {
+            self.observe(names::LIVEKIT_LOSS, IN, f64::from(quality.up_loss) * 100.0);
+            self.observe(names::LIVEKIT_JITTER, IN, quality.up_jitter.as_secs_f64() * 1e6);
+        }
         if !quality.receiving {
             return;
         }
@@ -187,6 +196,10 @@ impl Tally {
             Effect::Webhook(event) => self.event(event),
             Effect::CloseSignal { peer } => {
                 self.protocols.remove(peer);
+            }
+            Effect::Rated { quality, score } => {
+                self.node.observe(names::LIVEKIT_QUALITY_RATING, &[], f64::from(*quality as i32));
+                self.node.observe(names::LIVEKIT_QUALITY_SCORE, &[], f64::from(*score));
             }
             Effect::Reply { .. } | Effect::Closed => {}
         }

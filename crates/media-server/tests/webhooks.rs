@@ -145,7 +145,7 @@ async fn each_rooms_events_come_in_order_however_often_they_are_tried() {
     }
     let attempts: usize = setup.attempts.lock().expect("not poisoned").values().sum();
     assert_eq!(attempts, 9, "three were tried twice");
-    setup.media.drain(Duration::from_secs(5)).await;
+    setup.media.drain(Duration::ZERO, Duration::from_secs(5)).await;
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn what_a_listener_refuses_is_not_sent_again_and_holds_nothing_back() {
     let dropped = event.num_dropped;
     assert_eq!(dropped, 1, "the one that was refused");
     assert!(setup.attempts.lock().expect("not poisoned").values().all(|attempts| *attempts == 1));
-    setup.media.drain(Duration::from_secs(5)).await;
+    setup.media.drain(Duration::ZERO, Duration::from_secs(5)).await;
 }
 
 #[tokio::test]
@@ -173,7 +173,7 @@ async fn a_listener_gets_what_it_wants() {
         let mut setup = start_with(|_, _| StatusCode::OK, change).await;
         setup.make_and_end("room").await;
         assert_eq!(setup.taken(1).await, [("room".to_owned(), "room_finished".to_owned())]);
-        setup.media.drain(Duration::from_secs(5)).await;
+        setup.media.drain(Duration::ZERO, Duration::from_secs(5)).await;
         setup.taken.close();
         assert!(setup.taken.recv().await.is_none());
     }
@@ -187,7 +187,7 @@ async fn draining_posts_what_is_left() {
     setup.call("CreateRoom", create.encode_to_vec()).await;
     let health = setup.media.health();
     assert!(health.is_healthy());
-    setup.media.drain(Duration::from_secs(5)).await;
+    setup.media.drain(Duration::ZERO, Duration::from_secs(5)).await;
     assert!(!health.is_healthy());
     setup.taken.close();
     let mut events = Vec::new();

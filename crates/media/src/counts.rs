@@ -39,8 +39,21 @@ pub struct Counts {
     pub sent: Sent,
     /// Packets that subscribers asked for again.
     pub missed: u64,
+    /// Packets that publishers were asked for again.
+    pub asked: u64,
     /// Key frames that subscribers asked for by themselves.
     pub keyframes_wanted: u64,
     /// Requests for key frames to publishers.
     pub keyframes_asked: u64,
+    /// Connections that are not there though they should be for long.
+    pub stuck: Stuck,
+}
+
+/// Connections by what they lack.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stuck {
+    /// Nothing has come from the client.
+    pub ice: u64,
+    /// The handshake does not end.
+    pub dtls: u64,
 }

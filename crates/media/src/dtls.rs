@@ -1,8 +1,8 @@
-//! A DTLS provider for str0m that keeps one checked configuration for all connections and lets a
-//! connection's owner see the SRTP keys.
+//! A DTLS provider for str0m that keeps one checked configuration for all connections and gives the SRTP keys to a
+//! connection's owner instead of str0m.
 //!
 //! str0m's stock provider builds a configuration per connection, which tries every algorithm once and takes
-//! 0.9 ms; and it has no way to get at the keys, which we need because we send SRTP ourselves.
+//! 0.9 ms; and it has no way to get at the keys, which we need because media is ours.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -14,18 +14,27 @@ use str0m::crypto::from_feature_flags;
 
 use crate::srtp::SrtpKeys;
 
-/// Where the keys of one connection appear once its handshake is done.
+/// Where the keys of one connection appear once its handshake is done. str0m does not get them: without them it neither
+/// opens nor sends media, and every index of a key is used by one sender.
 #[derive(Debug, Clone, Default)]
-pub struct KeySlot(Arc<Mutex<Option<SrtpKeys>>>);
+pub struct KeySlot {
+    keys: Arc<Mutex<Option<SrtpKeys>>>,
+    is_shared: bool,
+}
 
 impl KeySlot {
+    /// For somebody who lets str0m send, and has the keys for what it receives.
+    pub fn shared() -> Self {
+        Self { is_shared: true, ..Self::default() }
+    }
+
     /// The keys, once.
     pub fn take(&self) -> Option<SrtpKeys> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn put(&self, keys: SrtpKeys) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
+        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
     }
 
     /// Runs `build` so that the connection made in it puts its keys here.
@@ -88,7 +97,7 @@ impl DtlsProvider for SharedConfig {
     }
 }
 
-/// A DTLS machine that shows its SRTP keys.
+/// A DTLS machine that gives its SRTP keys away.
 struct Tapped {
     dtls: dimpl::Dtls,
     slot: Option<KeySlot>,
@@ -111,10 +120,14 @@ impl DtlsInstance for Tapped {
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
         let output = self.dtls.poll_output(buf);
-        if let (DtlsOutput::KeyingMaterial(material, profile), Some(slot)) = (&output, &self.slot)
-            && let Some(keys) = SrtpKeys::new(*profile, material)
-        {
-            slot.put(keys);
+        if let (DtlsOutput::KeyingMaterial(material, profile), Some(slot)) = (&output, &self.slot) {
+            if let Some(keys) = SrtpKeys::new(*profile, material) {
+                slot.put(keys);
+            }
+            if !slot.is_shared {
+                // Hearing twice that the handshake is done changes nothing.
+                return DtlsOutput::Connected;
+            }
         }
         output
     }

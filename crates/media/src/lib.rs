@@ -5,9 +5,8 @@
 //! * [`shard`]: connections and packets. One owner (a thread) per peer.
 //!
 //! Nothing here knows sockets, threads, clocks or randomness: time and random numbers are arguments. str0m
-//! does ICE, DTLS, SCTP and the reception of RTP; session descriptions, forwarding, and the sending of packets
-//! with their SRTP are ours, because a subscriber's connection carries hundreds of streams and must cost the
-//! same for each packet whatever their number.
+//! does ICE, DTLS and SCTP; session descriptions and media with its SRTP are ours, because a packet must cost the same
+//! whatever else its connection carries.
 
 #![expect(
     deprecated,
@@ -39,4 +38,5 @@ pub mod token;
 pub mod transport;
 pub mod turn;
 
+mod control;
 mod numbering;

@@ -25,7 +25,7 @@ pub struct Packet {
     pub keyframe_start: bool,
     /// What it says about layers and about the frames that it needs.
     pub layering: Layering,
-    /// Payload. Shared with nobody but this ring once str0m has let go of it.
+    /// Payload.
     pub payload: Arc<[u8]>,
 }
 

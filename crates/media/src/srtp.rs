@@ -1,9 +1,10 @@
-//! SRTP and SRTCP (RFC 3711, RFC 7714) for the connections whose packets we send ourselves.
+//! SRTP and SRTCP (RFC 3711, RFC 7714).
 //!
 //! The same packet index is never used for two different packets: with AES-GCM that would give the
-//! authentication key away. [`SrtpSender::protect_rtp`] therefore refuses an index that it has seen.
+//! authentication key away. [`SrtpSender::protect_rtp`] therefore refuses an index that it has seen. A connection has one
+//! sender, so that nobody else uses its keys.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{AES_128, AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
@@ -11,13 +12,17 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::iv::FixedLength;
 use dimpl::SrtpProfile;
 
+use crate::rtp::extend;
+
 /// Length of the GCM tag.
 const GCM_TAG: usize = 16;
 /// Length of the truncated HMAC-SHA1 tag.
 const SHA1_TAG: usize = 10;
 /// How many late packets a stream remembers to have sent or received.
 const WINDOW: u64 = 1024;
-/// How many streams of the other side are remembered to have reported.
+/// How many streams of the other side are remembered, and how many that have reported.
+const STREAMS: usize = 256;
+/// See [`STREAMS`].
 const REPORTERS: usize = 64;
 const WINDOW_WORDS: usize = (WINDOW / 64) as usize;
 
@@ -78,7 +83,11 @@ impl SrtpKeys {
         let (ours, theirs) = if is_client { (client(), server()) } else { (server(), client()) };
         (
             SrtpSender { session: ours, rtcp_index: 0, sent: HashMap::new() },
-            SrtpReceiver { session: theirs, reporters: VecDeque::new() },
+            SrtpReceiver {
+                session: theirs,
+                streams: Windows::new(STREAMS),
+                reporters: Windows::new(REPORTERS),
+            },
         )
     }
 }
@@ -159,42 +168,96 @@ pub enum Resend {
     Identical,
 }
 
-/// Opens what the other side sends.
+/// Opens what the other side sends, each packet once.
 pub struct SrtpReceiver {
     session: Session,
-    /// The indices that each SSRC has reported under: each counts for itself (RFC 3711 §3.2.3). Whoever was heard last
-    /// comes first.
-    reporters: VecDeque<(u32, Window)>,
+    streams: Windows,
+    /// Each SSRC counts its reports for itself (RFC 3711 §3.2.3).
+    reporters: Windows,
+}
+
+/// An RTP packet that was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// Length of header and payload.
+    pub len: usize,
+    /// Sequence number with the roll-overs of its stream.
+    pub index: u64,
 }
 
 impl SrtpReceiver {
     /// Opens a compound RTCP packet in place and returns its length.
     pub fn unprotect_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {
         let (len, index) = self.session.rtcp.open_rtcp(packet)?;
-        let window = self.reported(be32(&packet[4..]));
-        if !window.check(u64::from(index)) {
-            return Err(SrtpError::Replayed);
+        let (ssrc, index) = (be32(&packet[4..]), u64::from(index));
+        match self.reporters.get(ssrc) {
+            Some(window) if !window.check(index) => return Err(SrtpError::Replayed),
+            Some(window) => window.mark(index),
+            None => self.reporters.insert(ssrc, index),
         }
-        window.mark(u64::from(index));
         Ok(len)
     }
 
-    fn reported(&mut self, ssrc: u32) -> &mut Window {
-        let at = self.reporters.iter().position(|(reporter, _)| *reporter == ssrc);
-        let known = at.and_then(|at| self.reporters.remove(at));
-        self.reporters.truncate(REPORTERS - 1);
-        self.reporters.push_front(known.unwrap_or_else(|| (ssrc, Window::default())));
-        &mut self.reporters[0].1
+    /// Opens an RTP packet in place, whose header is `header_len` long.
+    pub fn unprotect_rtp(&mut self, packet: &mut [u8], header_len: usize) -> Result<Opened, SrtpError> {
+        if packet.len() < header_len || header_len < 12 {
+            return Err(SrtpError::Short);
+        }
+        let ssrc = be32(&packet[8..]);
+        let number = u16::from_be_bytes([packet[2], packet[3]]);
+        let window = self.streams.get(ssrc);
+        // A stream begins without roll-overs (RFC 3711 §3.3.1).
+        let highest = window.as_ref().and_then(|window| window.highest);
+        let index = highest.map_or(u64::from(number), |highest| extend(highest, number));
+        if window.as_ref().is_some_and(|window| !window.check(index)) {
+            return Err(SrtpError::Replayed);
+        }
+        // Only what is authentic changes anything.
+        let len = self.session.rtp.open_rtp(packet, header_len, index)?;
+        match window {
+            Some(window) => window.mark(index),
+            None => self.streams.insert(ssrc, index),
+        }
+        Ok(Opened { len, index })
+    }
+}
+
+/// The windows of the streams of the other side. When there are too many, the one that was silent for longest is
+/// forgotten; only whoever has the keys can make that happen.
+struct Windows {
+    most: usize,
+    by_ssrc: HashMap<u32, Heard>,
+    turn: u64,
+}
+
+struct Heard {
+    window: Window,
+    /// When it was looked at last.
+    turn: u64,
+}
+
+impl Windows {
+    fn new(most: usize) -> Self {
+        Self { most, by_ssrc: HashMap::new(), turn: 0 }
     }
 
-    /// Opens an RTP packet in place and returns the length of header and payload. The caller knows the index.
-    pub fn unprotect_rtp(
-        &mut self,
-        packet: &mut [u8],
-        header_len: usize,
-        index: u64,
-    ) -> Result<usize, SrtpError> {
-        self.session.rtp.open_rtp(packet, header_len, index)
+    /// The window of a stream that is known.
+    fn get(&mut self, ssrc: u32) -> Option<&mut Window> {
+        self.turn += 1;
+        let heard = self.by_ssrc.get_mut(&ssrc)?;
+        heard.turn = self.turn;
+        Some(&mut heard.window)
+    }
+
+    /// A stream is heard for the first time.
+    fn insert(&mut self, ssrc: u32, index: u64) {
+        if self.by_ssrc.len() >= self.most {
+            let oldest = self.by_ssrc.iter().min_by_key(|(_, heard)| heard.turn).map(|(ssrc, _)| *ssrc);
+            oldest.map(|ssrc| self.by_ssrc.remove(&ssrc));
+        }
+        let mut window = Window::default();
+        window.mark(index);
+        self.by_ssrc.insert(ssrc, Heard { window, turn: self.turn });
     }
 }
 
@@ -483,13 +546,16 @@ mod tests {
         for profile in PROFILES {
             let (mut sender, _) = keys(profile).contexts(false);
             let (_, mut receiver) = keys(profile).contexts(true);
-            for index in [5u64, 6, 0x1_0007] {
+            for index in [5u64, 6, 0x7000, 0xe000, 0x1_0007, 0xffff] {
                 let plain = packet(index as u16);
                 let mut wire = plain.clone();
                 sender.protect_rtp(&mut wire, 0, 12, index, Resend::No).expect("a new index");
                 assert_ne!(&wire[12..19], b"payload", "{profile:?}");
-                let len = receiver.unprotect_rtp(&mut wire, 12, index).expect("authentic");
-                assert_eq!(wire[..len], plain, "{profile:?}");
+                let mut again = wire.clone();
+                let opened = receiver.unprotect_rtp(&mut wire, 12).expect("authentic");
+                assert_eq!(opened.index, index, "{profile:?}");
+                assert_eq!(wire[..opened.len], plain, "{profile:?}");
+                assert_eq!(receiver.unprotect_rtp(&mut again, 12), Err(SrtpError::Replayed));
             }
             let report = vec![0x80, 201, 0, 1, 1, 2, 3, 4, 9, 9, 9, 9];
             let mut wire = report.clone();
@@ -523,7 +589,55 @@ mod tests {
         for ssrc in 3..1_000 {
             assert!(receiver.unprotect_rtcp(&mut report(ssrc, &mut other)).is_ok());
         }
-        assert_eq!(receiver.reporters.len(), REPORTERS);
+        assert_eq!(receiver.reporters.by_ssrc.len(), REPORTERS);
+    }
+
+    #[test]
+    fn what_is_not_authentic_changes_nothing() {
+        for profile in PROFILES {
+            let (mut sender, _) = keys(profile).contexts(false);
+            let (_, mut receiver) = keys(profile).contexts(true);
+            let mut wire = |index: u64| {
+                let mut wire = packet(index as u16);
+                sender.protect_rtp(&mut wire, 0, 12, index, Resend::No).expect("a new index");
+                wire
+            };
+            let mut first = wire(5);
+            for at in 0..first.len() {
+                let mut damaged = first.clone();
+                damaged[at] ^= 1;
+                assert!(receiver.unprotect_rtp(&mut damaged, 12).is_err(), "{profile:?} byte {at}");
+            }
+            for len in 0..first.len() {
+                assert!(receiver.unprotect_rtp(&mut first[..len].to_vec(), 12).is_err(), "{profile:?} {len}");
+            }
+            assert!(receiver.streams.by_ssrc.is_empty());
+            // A stranger's number far ahead would move the roll-over counter.
+            let mut forged = packet(0x8004);
+            forged.resize(40, 7);
+            assert!(receiver.unprotect_rtp(&mut first, 12).is_ok());
+            assert_eq!(receiver.unprotect_rtp(&mut forged, 12), Err(SrtpError::NotAuthentic));
+            assert_eq!(receiver.unprotect_rtp(&mut wire(6), 12).map(|opened| opened.index), Ok(6));
+        }
+    }
+
+    #[test]
+    fn streams_of_the_other_side_are_bounded() {
+        let (mut sender, _) = keys(SrtpProfile::AEAD_AES_256_GCM).contexts(false);
+        let (_, mut receiver) = keys(SrtpProfile::AEAD_AES_256_GCM).contexts(true);
+        let mut wire = |ssrc: u32, index: u64| {
+            let mut wire = packet(index as u16);
+            wire[8..12].copy_from_slice(&ssrc.to_be_bytes());
+            sender.protect_rtp(&mut wire, 0, 12, index, Resend::No).expect("a new index");
+            wire
+        };
+        for ssrc in 0..1_000 {
+            receiver.unprotect_rtp(&mut wire(ssrc, 1), 12).expect("new");
+            // This one goes on.
+            receiver.unprotect_rtp(&mut wire(5_000, u64::from(ssrc)), 12).expect("new");
+        }
+        assert_eq!(receiver.streams.by_ssrc.len(), STREAMS);
+        assert_eq!(receiver.streams.get(5_000).and_then(|window| window.highest), Some(999));
     }
 
     #[test]

@@ -34,6 +34,12 @@ fn rtp() {
 }
 
 #[test]
+fn ingest() {
+    let start = std::time::Instant::now();
+    replay("ingest", |input| plenum_media::ingest::fuzz(start, input));
+}
+
+#[test]
 fn bwe() {
     let start = std::time::Instant::now();
     replay("bwe", |input| plenum_media::bwe::fuzz(start, input));

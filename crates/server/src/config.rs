@@ -104,6 +104,9 @@ pub(crate) struct Media {
     pub(crate) keys: BTreeMap<String, String>,
     /// A media thread that works a larger part of its time takes no new rooms; 1 for no bound.
     pub(crate) load_ceiling: f32,
+    /// When a stop was asked for, rooms go on for at most this long, before everybody is told to come again.
+    #[serde(with = "humantime_text")]
+    pub(crate) drain_deadline: Duration,
     pub(crate) turn: Turn,
 }
 
@@ -231,6 +234,7 @@ impl Default for Media {
             stun_servers: Vec::new(),
             keys: BTreeMap::new(),
             load_ceiling: plenum_media_server::DEFAULT_CEILING,
+            drain_deadline: Duration::ZERO,
             turn: Turn::default(),
         }
     }
@@ -360,6 +364,9 @@ impl Config {
         check_level(&self.log.level)?;
         if self.shutdown_grace > Duration::from_secs(3600) {
             return Err(ConfigError::key("shutdown_grace", "must be at most 1h"));
+        }
+        if self.media.drain_deadline > Duration::from_secs(24 * 3600) {
+            return Err(ConfigError::key("media.drain_deadline", "must be at most 24h"));
         }
         self.check_external()
     }
@@ -613,6 +620,9 @@ mod tests {
                 .contains("media.stun_servers: stun.example.org must be host:port")
         );
         assert!(error("media: {load_ceiling: 0}", &[]).contains("media.load_ceiling: must be above 0"));
+        assert!(
+            error("media: {drain_deadline: 2d}", &[]).contains("media.drain_deadline: must be at most 24h")
+        );
         assert!(error("public_url: meet.example.org", &[]).contains("public_url: must be https://host"));
         assert!(error("tls: {cert: a.pem}", &[]).contains("tls.key: is missing"));
         assert!(

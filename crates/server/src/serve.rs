@@ -58,7 +58,8 @@ async fn serve(config: Config) -> Result<()> {
         signals.next().await;
     }
     let grace = server.config.shutdown_grace;
-    let end = Instant::now() + grace;
+    // Rooms may go on for a while; the rest has its own time.
+    let end = Instant::now() + server.patience() + grace;
     tokio::select! {
         drained = timeout_at(end, Box::pin(server.drain(end))) => match drained {
             Ok(()) => info!("Stopped"),
@@ -224,13 +225,19 @@ impl Server {
         self.control_drain.is_some()
     }
 
+    /// How long the rooms of the embedded media server may go on.
+    fn patience(&self) -> Duration {
+        self.media.embedded.as_ref().map_or(Duration::ZERO, |_| self.config.media.drain_deadline)
+    }
+
     /// Ends no meeting: clients come back to the next process. Each part has a share of the time that is left.
     async fn drain(self, end: Instant) {
         info!("Stopping; meetings go on after the restart");
+        let (patience, grace) = (self.patience(), self.config.shutdown_grace);
         let left = |parts: u32| end.saturating_duration_since(Instant::now()) / parts;
         self.status.stop();
         if let Some(media) = self.media.embedded {
-            media.drain(left(4)).await;
+            media.drain(patience, grace / 4).await;
         }
         // What the API holds of control goes with it; a broker waits for its last client.
         self.gate.close();

@@ -207,7 +207,7 @@ mod tests {
         .expect("a media server");
         status.embeds_media(media.health());
         assert_eq!(readyz(&status).await, (StatusCode::SERVICE_UNAVAILABLE, "starting".to_owned()));
-        media.drain(Duration::from_secs(1)).await;
+        media.drain(Duration::ZERO, Duration::from_secs(1)).await;
         let (code, why) = readyz(&status).await;
         assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE);
         assert!(why.contains("media thread"), "{why}");

@@ -421,7 +421,7 @@ impl World {
                 // Each room is whole on the media thread of its number.
                 Effect::Shard { command, .. } => self.shards[room].handle_command(self.now, *command),
                 Effect::Webhook(event) => self.webhooks.push(*event),
-                Effect::Reply { .. } | Effect::Closed => {}
+                Effect::Reply { .. } | Effect::Rated { .. } | Effect::Closed => {}
             }
         }
     }

@@ -496,7 +496,7 @@ impl DownTrack {
         let (sent, missed) = std::mem::take(&mut self.since_report);
         let percent = missed.saturating_mul(100).checked_div(sent).unwrap_or(0);
         let jitter = Duration::from_secs_f64(f64::from(report.jitter) / f64::from(self.config.clock_rate()));
-        let highest = self.last_left.and_then(|last| extend(report.highest, last)).unwrap_or(0);
+        let highest = self.last_left.and_then(|last| extend(report.highest as u16, last)).unwrap_or(0);
         playout.report(now, highest, jitter, percent);
     }
 

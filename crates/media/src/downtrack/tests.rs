@@ -394,7 +394,7 @@ proptest! {
                 Event::Packet { layer, skip, back, key } => {
                     now += Duration::from_millis(5);
                     let sequence = (highest[layer] + 1 + skip).saturating_sub(back);
-                    // The ring's owner drops what came before: str0m does.
+                    // The ring's owner drops what came before.
                     if !seen_in.insert((layer, sequence)) { continue }
                     highest[layer] = highest[layer].max(sequence);
                     let incoming = Packet { keyframe_start: key, ..packet(sequence, (sequence * 3_000) as u32) };

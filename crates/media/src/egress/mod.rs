@@ -1,6 +1,6 @@
 //! Everything that is sent to one subscriber: its tracks, their SRTP, reports and repetitions.
 //!
-//! Ours rather than str0m's because the cost of a packet must not depend on how many tracks a subscriber has.
+//! The cost of a packet does not depend on how many tracks a subscriber has.
 
 mod link;
 mod write;
@@ -11,16 +11,17 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use crate::bwe::Bitrate;
+use crate::control::Control;
 use crate::downtrack::{Clocks, DownConfig, DownTrack, Format, Wanted};
 use crate::fault::{self, Point};
 use crate::ids::{DownKey, SourceKey};
-use crate::ingest::{LARGEST_GAP, Source};
+use crate::ingest::{self, LARGEST_GAP, Source};
 use crate::pacer::{Class, PADDING_SIZE};
 use crate::ring::Packet;
 use crate::rtp::rtcp::{self, Feedback};
 use crate::sdp::MediaKind;
 use crate::sending::{Path, SendQueue};
-use crate::srtp::{SrtpKeys, SrtpReceiver, SrtpSender};
+use crate::srtp::SrtpSender;
 use link::{Link, Waiting};
 use write::Outlet;
 
@@ -34,8 +35,6 @@ const FIRST_REPORT: Duration = Duration::from_millis(200);
 const REMEMBERED_REPORTS: usize = 64;
 /// Before a round trip was measured.
 const FIRST_RTT: Duration = Duration::from_millis(100);
-/// RTCP datagrams are filled to this length.
-const REPORT_SIZE: usize = 1_000;
 
 /// What the feedback of a subscriber asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,14 +69,12 @@ pub struct Origin<'a> {
 /// The sending side of a subscriber's connection.
 #[derive(Default)]
 pub struct Egress {
-    srtp: Option<(SrtpSender, SrtpReceiver)>,
+    sender: Option<SrtpSender>,
     /// Where packets go: the path that was last seen to be authentic.
     path: Option<Path>,
     tracks: Slab<DownTrack>,
     by_key: HashMap<DownKey, usize>,
     by_ssrc: HashMap<u32, usize>,
-    /// SSRC under which somebody else sends on this connection: with the same keys no packet of ours may have it.
-    reserved: Option<u32>,
     link: Link,
     /// Whether [`Egress::pace`] is called every [`TICK`](crate::pacer::TICK).
     is_paced: bool,
@@ -101,8 +98,13 @@ impl Egress {
     }
 
     /// The handshake is done.
-    pub fn set_keys(&mut self, keys: &SrtpKeys, is_client: bool) {
-        self.srtp = Some(keys.contexts(is_client));
+    pub fn set_sender(&mut self, sender: SrtpSender) {
+        self.sender = Some(sender);
+    }
+
+    /// What protects everything that is sent on this connection, once the handshake is done.
+    pub fn sender(&mut self) -> Option<&mut SrtpSender> {
+        self.sender.as_mut()
     }
 
     /// Packets go there from now on. Returns the pictures that are sent, where they have gone elsewhere before: what left
@@ -120,16 +122,10 @@ impl Egress {
             .collect()
     }
 
-    /// Leaves an SSRC to somebody else. `false` if it is already in use here.
-    #[must_use]
-    pub fn reserve(&mut self, ssrc: u32) -> bool {
-        self.reserved = Some(ssrc);
-        !self.tracks.iter().any(|(_, track)| is_of(&track.config, ssrc))
-    }
-
     /// Begins to send a track. Returns its index, or `None` if there are too many.
     pub fn add(&mut self, config: DownConfig) -> Option<usize> {
-        let reserved = self.reserved.is_some_and(|ssrc| is_of(&config, ssrc));
+        // With the same keys no packet of a track may have the name that publishers' reports have.
+        let reserved = is_of(&config, ingest::SSRC);
         let taken = self.by_ssrc.contains_key(&config.ssrc) || self.by_key.contains_key(&config.key);
         if reserved || taken || self.tracks.len() >= MAX_TRACKS {
             return None;
@@ -147,7 +143,7 @@ impl Egress {
         let track = self.tracks.try_remove(index)?;
         self.link.pacer.retain(|waiting| waiting.track != index);
         self.by_ssrc.remove(&track.config.ssrc);
-        if let Some((sender, _)) = &mut self.srtp {
+        if let Some(sender) = &mut self.sender {
             sender.forget(track.config.ssrc);
             if let Some((rtx, _)) = track.config.rtx {
                 sender.forget(rtx);
@@ -208,7 +204,7 @@ impl Egress {
         source: &Source,
         queue: &mut SendQueue,
     ) {
-        let (Some((sender, _)), Some(path)) = (&mut self.srtp, self.path) else { return };
+        let (Some(sender), Some(path)) = (&mut self.sender, self.path) else { return };
         let Some(track) = self.tracks.get_mut(index) else { return };
         let target = track.target(now, source);
         if !self.link.pacer.is_empty() && track.begins_with(layer, target, packet) {
@@ -243,7 +239,7 @@ impl Egress {
         source: &Source,
         queue: &mut SendQueue,
     ) {
-        let (Some((sender, _)), Some(path)) = (&mut self.srtp, self.path) else { return };
+        let (Some(sender), Some(path)) = (&mut self.sender, self.path) else { return };
         let Some(track) = self.tracks.get_mut(index) else { return };
         let rtt = self.rtt.unwrap_or(FIRST_RTT);
         let Some(sequence) = track.missed(now, sequence, rtt) else { return };
@@ -274,7 +270,7 @@ impl Egress {
         origin: impl Fn(SourceKey) -> Option<Origin<'a>>,
         queue: &mut SendQueue,
     ) {
-        let (Some((sender, _)), Some(path)) = (&mut self.srtp, self.path) else { return };
+        let (Some(sender), Some(path)) = (&mut self.sender, self.path) else { return };
         let mut outlet = Outlet { now, sender, path, queue };
         while let Some(waiting) = self.link.pacer.next(now) {
             let Some(track) = self.tracks.get_mut(waiting.track) else { continue };
@@ -349,15 +345,13 @@ impl Egress {
         true
     }
 
-    /// Opens a report of the subscriber. Returns what it asks for; nothing if it is not authentic.
-    pub fn handle_rtcp(&mut self, now: Instant, path: Path, datagram: &mut [u8]) -> Option<Vec<Request>> {
-        let (_, receiver) = self.srtp.as_mut()?;
-        let len = receiver.unprotect_rtcp(datagram).ok()?;
+    /// The subscriber tells something; `compound` is authentic and opened. Returns what it asks for.
+    pub fn handle_rtcp(&mut self, now: Instant, path: Path, compound: &[u8]) -> Vec<Request> {
         fault::point(Point::Report);
         // Clients may move to another path at any time and close the old one at once.
         self.path = Some(path);
         let mut requests = Vec::new();
-        for feedback in rtcp::parse(&datagram[..len]) {
+        for feedback in rtcp::parse(compound) {
             match feedback {
                 Feedback::Report(report) => {
                     if let Some(track) = self.by_ssrc.get(&report.ssrc).and_then(|i| self.tracks.get_mut(*i))
@@ -403,10 +397,11 @@ impl Egress {
                 }
                 Feedback::Arrivals(feedback) => self.link.handle_arrivals(now, &feedback),
                 Feedback::Bandwidth(rate) => self.link.handle_bandwidth(now, Bitrate::bps(rate)),
-                Feedback::Goodbye => {}
+                // What it sends itself is no matter of ours.
+                Feedback::Sender(_) | Feedback::Goodbye => {}
             }
         }
-        Some(requests)
+        requests
     }
 
     /// Sends the sender reports that are due. `clock` gives the publisher's clock for a track and layer.
@@ -416,8 +411,8 @@ impl Egress {
         clock: impl Fn(SourceKey, usize) -> Option<crate::ingest::ClockAnchor>,
         queue: &mut SendQueue,
     ) {
-        let (Some((sender, _)), Some(path)) = (&mut self.srtp, self.path) else { return };
-        let mut compound = Vec::new();
+        let (Some(sender), Some(path)) = (&mut self.sender, self.path) else { return };
+        let mut control = Control::new(sender, path, queue);
         for (_, track) in &mut self.tracks {
             let interval = if track.last_report.is_none() { FIRST_REPORT } else { REPORT_INTERVAL };
             let since = track.last_report.map_or(interval, |at| now.saturating_duration_since(at));
@@ -439,17 +434,14 @@ impl Egress {
                 packets: track.packets,
                 octets: track.octets,
             };
-            rtcp::write_sender_report(&mut compound, &report, &track.config.cname);
+            control.write(|to| rtcp::write_sender_report(to, &report, &track.config.cname));
             track.last_report = Some(now);
             self.reports.push_back(((ntp >> 16) as u32, now));
             if self.reports.len() > REMEMBERED_REPORTS {
                 self.reports.pop_front();
             }
-            if compound.len() >= REPORT_SIZE {
-                flush(&mut compound, sender, path, queue);
-            }
         }
-        flush(&mut compound, sender, path, queue);
+        control.flush();
     }
 }
 
@@ -490,16 +482,4 @@ fn pad<'a>(
 /// Whether a track is sent or repeated under this SSRC.
 fn is_of(config: &DownConfig, ssrc: u32) -> bool {
     config.ssrc == ssrc || config.rtx.is_some_and(|(rtx, _)| rtx == ssrc)
-}
-
-fn flush(compound: &mut Vec<u8>, sender: &mut SrtpSender, path: Path, queue: &mut SendQueue) {
-    if compound.is_empty() {
-        return;
-    }
-    queue.write(path, |bytes| {
-        let start = bytes.len();
-        bytes.extend_from_slice(compound);
-        sender.protect_rtcp(bytes, start).ok()
-    });
-    compound.clear();
 }

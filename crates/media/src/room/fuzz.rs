@@ -258,7 +258,7 @@ impl Play {
                 Effect::CloseSignal { peer } => _ = self.closed.insert(peer),
                 Effect::Shard { command, .. } => self.tell(*command),
                 Effect::Reply { id, .. } => assert!(self.waiting.remove(&id), "a call is answered once"),
-                Effect::Webhook(_) | Effect::Closed => {}
+                Effect::Webhook(_) | Effect::Rated { .. } | Effect::Closed => {}
             }
         }
     }

@@ -16,7 +16,7 @@ use super::simulate::Simulated;
 use super::{ANNOUNCED_PROTOCOL, ANNOUNCED_VERSION, COUNTS_DELAY, Effect, Moment, Room};
 use crate::ids::{IceCredentials, Identity, PeerHandle, random_sid};
 use crate::sdp::PayloadTypes;
-use crate::shard::{self, Connections, Failure, Side};
+use crate::shard::{self, Connections, Failure, Side, Stage};
 use crate::signalling::{JoinParams, grant_of};
 use crate::token::{Claims, sign};
 use crate::turn::Announcement;
@@ -275,6 +275,26 @@ impl Room {
             }
         };
         self.remove(moment, identity, reason, Some(Action::Reconnect));
+    }
+
+    /// A connection does not come about; the operator should know why.
+    pub(super) fn stuck(&self, identity: &Identity, side: Side, stage: Stage) {
+        let Some(participant) = self.participants.get(identity) else { return };
+        let sid = participant.info.sid.as_str();
+        match stage {
+            Stage::Ice => tracing::warn!(
+                participant.sid = sid,
+                ?side,
+                "A client does not reach the media ports: no connectivity check has come. Are the addresses that the log \
+                 names at the start open for it, UDP and TCP?"
+            ),
+            Stage::Dtls => tracing::warn!(
+                participant.sid = sid,
+                ?side,
+                "A client reaches the media ports, but the DTLS handshake does not end: datagrams are lost, or something on \
+                 the way lets only small ones through"
+            ),
+        }
     }
 
     pub(super) fn timeout(&mut self, moment: &mut Moment<'_>) {

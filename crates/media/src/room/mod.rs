@@ -211,6 +211,13 @@ pub enum Effect {
         /// The answer.
         result: Result<ApiReply, ApiError>,
     },
+    /// A participant's connections were rated, which happens every few seconds.
+    Rated {
+        /// In LiveKit's steps.
+        quality: proto::ConnectionQuality,
+        /// From 1 to 5.
+        score: f32,
+    },
     /// The room is over and must be forgotten.
     Closed,
 }
@@ -418,6 +425,7 @@ impl Room {
             shard::EventKind::Levels(levels) => self.levels(&identity, &levels),
             shard::EventKind::Paused(tracks) => self.paused(&identity, &tracks),
             shard::EventKind::Quality(quality) => self.quality(&identity, quality),
+            shard::EventKind::Stuck { side, stage } => self.stuck(&identity, side, stage),
         }
     }
 

@@ -13,13 +13,13 @@ use super::publish::kind_of;
 use super::track::Pending;
 use super::{Moment, Room, ServerFacts};
 use crate::ids::{IceCredentials, Identity, SourceKey};
-use crate::ingest::MAX_LAYERS;
+use crate::ingest::{MAX_LAYERS, UpMedia};
 use crate::sdp::{
     self, AnswerPlan, Codec, Direction, Media, MediaKind, MediaPlan, MediaType, PayloadTypes, RecvPlan,
     Session, accepted_extensions, write_answer,
 };
 use crate::shard::{self, Connections, Side};
-use crate::transport::{Remote, UpMedia};
+use crate::transport::Remote;
 
 impl Room {
     /// An offer of the client: of its publisher connection, or of its only one.
@@ -169,7 +169,7 @@ fn plan_line(
     let numbers = participant.publisher.payload_types.clone();
     let offered = |codecs: &[Codec]| codecs.iter().map(|codec| numbers.of(*codec).clone()).collect();
     let (codecs, [dtx, stereo]) = receive(media, announced.as_ref(), &facts.codecs);
-    // str0m walks all declared lines for a packet, so their number is bounded like that of tracks.
+    // The lines are walked for the first packets of a stream, so their number is bounded like that of tracks.
     let known = participant.publisher.lines.contains_key(&media.mid);
     let too_many = !known && participant.publisher.lines.len() >= facts.limits.tracks_per_participant;
     if media.rejected || codecs.is_empty() || too_many {
@@ -181,7 +181,7 @@ fn plan_line(
     }
     if media.direction == Direction::Inactive || !media.direction.sends() {
         if let Some(line) = participant.publisher.lines.get_mut(&media.mid) {
-            // The m-line may come back; str0m must not forget its layers, which stand in first packets only.
+            // The m-line may come back; its layers must not be forgotten, which stand in first packets only.
             ended.extend(line.source.take());
             line.track_id = None;
             line.sending = false;

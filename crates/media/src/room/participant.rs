@@ -14,9 +14,9 @@ use super::simulate::Simulated;
 use super::track::{Pending, Rendition, Track};
 use crate::downtrack::{DownConfig, Format};
 use crate::ids::{DownKey, IceCredentials, Identity, PeerHandle, SourceKey};
+use crate::ingest::UpMedia;
 use crate::sdp::{Codec, DownLine, LocalEndpoint, MediaKind, PayloadTypes, Session};
 use crate::signalling::{JoinParams, is_dependent};
-use crate::transport::UpMedia;
 
 /// The first livekit-client that is known to find a track by its m-line, and so takes another one on a used line.
 const MAPS_LINES_TO_TRACKS: (u32, u32) = (2, 17);

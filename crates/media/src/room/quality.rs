@@ -4,8 +4,8 @@ use livekit_protocol as proto;
 use proto::ConnectionQuality;
 use proto::signal_response::Message as Response;
 
-use super::Room;
 use super::participant::Participant;
+use super::{Effect, Room};
 use crate::ids::{Identity, SourceKey};
 use crate::shard::Quality;
 
@@ -40,6 +40,7 @@ impl Room {
         let Some(participant) = self.participants.get_mut(identity) else { return };
         let measured = Quality { publishing: measured.publishing && participant.is_to_send(), ..measured };
         let (quality, score) = rate(measured, participant.quality);
+        self.effects.push(Effect::Rated { quality, score });
         if participant.quality == Some(quality) {
             return;
         }
@@ -74,10 +75,12 @@ impl Room {
 /// LiveKit's scale: above 80 of 100 excellent, above 40 good. LOST is never said, because clients join again on it;
 /// a client that is really lost is removed.
 fn rate(measured: Quality, before: Option<ConnectionQuality>) -> (ConnectionQuality, f32) {
-    let delay_ms = measured.rtt.as_secs_f32() * 500.0 + measured.down_jitter.as_secs_f32() * 2_000.0;
+    let delay_ms = measured.rtt.as_secs_f32() * 500.0
+        + measured.down_jitter.max(measured.up_jitter).as_secs_f32() * 2_000.0;
     let delay = if delay_ms > 160.0 { (delay_ms - 120.0) / 10.0 } else { delay_ms / 40.0 };
     let silent = measured.publishing && !measured.arriving;
-    let score = (100.0 - delay - measured.down_loss * 1_000.0 - if silent { 65.0 } else { 0.0 }).max(0.0);
+    let loss = measured.down_loss.max(measured.up_loss);
+    let score = (100.0 - delay - loss * 1_000.0 - if silent { 65.0 } else { 0.0 }).max(0.0);
     // A little more is needed to become better than to stay.
     let bonus = |quality: ConnectionQuality| if before == Some(quality) { 3.0 } else { 0.0 };
     let quality = if score + bonus(ConnectionQuality::Excellent) > 80.0 {
@@ -103,7 +106,7 @@ mod tests {
         let rated = |measured| rate(measured, Some(ConnectionQuality::Excellent)).0;
         assert_eq!(rated(good), ConnectionQuality::Excellent);
         assert_eq!(rated(Quality { down_loss: 0.04, ..good }), ConnectionQuality::Good);
-        assert_eq!(rated(Quality { down_loss: 0.08, ..good }), ConnectionQuality::Poor);
+        assert_eq!(rated(Quality { up_loss: 0.08, ..good }), ConnectionQuality::Poor);
         assert_eq!(rated(Quality { rtt: Duration::from_millis(1_500), ..good }), ConnectionQuality::Poor);
         let silent = Quality { publishing: true, ..good };
         assert_eq!(rated(silent), ConnectionQuality::Poor);

@@ -1,10 +1,12 @@
 //! RTP and RTCP as bytes: headers, reports, feedback, and the little of each codec that forwarding needs.
 
+pub mod arrivals;
 pub mod av1;
 pub mod data_track;
 pub mod dd;
 pub mod h264;
 pub mod h265;
+pub mod incoming;
 pub mod red;
 pub mod rtcp;
 pub mod twcc;
@@ -12,6 +14,8 @@ pub mod vp8;
 pub mod vp9;
 
 mod bits;
+
+pub use incoming::Incoming;
 
 /// Appends a header with its extensions (RFC 3550 §5.1, RFC 8285 §4) and returns its length.
 pub fn write_header(to: &mut Vec<u8>, header: &Header<'_>) -> usize {
@@ -103,6 +107,12 @@ pub struct Header<'a> {
     pub dependency: Option<Dependency<'a>>,
 }
 
+/// The extended number that ends in `number` and is nearest to `highest`; never below zero.
+pub fn extend(highest: u64, number: u16) -> u64 {
+    let step = number.wrapping_sub(highest as u16).cast_signed();
+    highest.checked_add_signed(step.into()).unwrap_or(u64::from(number))
+}
+
 /// What a datagram is, by its first byte (RFC 7983).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DatagramKind {
@@ -166,6 +176,11 @@ pub struct StunRequest<'a> {
 pub fn fuzz(input: &[u8]) {
     let _ = DatagramKind::of(input);
     let _ = stun_request(input);
+    if let Some(header) = Incoming::parse(input) {
+        assert!(header.len <= input.len());
+        assert!(header.extensions.map(|(_, value)| value.len()).sum::<usize>() < header.len);
+        assert!(header.without_padding(&input[header.len..]).len() <= input.len() - header.len);
+    }
     if data_track::handle_of(input).is_some() {
         let mut packet = input.to_vec();
         data_track::set_handle(&mut packet, 7);
@@ -200,6 +215,15 @@ pub fn fuzz(input: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_extended_to_the_nearest() {
+        for (highest, number, extended) in
+            [(5, 6, 6), (5, 4, 4), (0x1_0001, 0xffff, 0xffff), (0xffff, 1, 0x1_0001), (5, 0xfff0, 0xfff0)]
+        {
+            assert_eq!(extend(highest, number), extended, "{highest} {number}");
+        }
+    }
 
     #[test]
     fn a_header_has_the_bytes_of_the_rfc() {

@@ -1,10 +1,14 @@
-//! RTCP (RFC 3550 §6, RFC 4585): the reports and feedback that subscribers send, and our sender reports.
+//! RTCP (RFC 3550 §6, RFC 4585): the reports and feedback that clients send, and ours.
 
-use super::twcc::TransportFeedback;
+use std::time::Duration;
 
-/// Something that a subscriber reports.
+use super::twcc::{self, TransportFeedback};
+
+/// Something that a client tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feedback<'a> {
+    /// What time it is on the sender's side of a stream.
+    Sender(SenderReport),
     /// How a stream arrives.
     Report(Report),
     /// Packets that did not arrive.
@@ -35,8 +39,10 @@ pub struct Report {
     pub ssrc: u32,
     /// Packets lost since the last report, in 256ths.
     pub fraction_lost: u8,
-    /// The highest sequence number that has arrived.
-    pub highest: u16,
+    /// Packets lost so far; 24 bits of it are told.
+    pub lost: u32,
+    /// The highest sequence number that has arrived, with its roll-overs.
+    pub highest: u32,
     /// Interarrival jitter in ticks of the codec.
     pub jitter: u32,
     /// Middle of the NTP time of the last sender report that arrived; 0 for none.
@@ -87,7 +93,16 @@ fn parts(packet: &[u8], count: u8, kind: u8) -> impl Iterator<Item = Feedback<'_
     let mut blocks: &[u8] = &[];
     let mut requests: &[u8] = &[];
     match (kind, count) {
-        (SENDER_REPORT, _) => blocks = report_blocks(packet, 28, count),
+        (SENDER_REPORT, _) if packet.len() >= 28 => {
+            single = Some(Feedback::Sender(SenderReport {
+                ssrc: be32(packet, 4),
+                ntp: u64::from(be32(packet, 8)) << 32 | u64::from(be32(packet, 12)),
+                rtp: be32(packet, 16),
+                packets: be32(packet, 20),
+                octets: be32(packet, 24),
+            }));
+            blocks = report_blocks(packet, 28, count);
+        }
         (RECEIVER_REPORT, _) => blocks = report_blocks(packet, 8, count),
         (GOODBYE, _) => single = Some(Feedback::Goodbye),
         (TRANSPORT_FEEDBACK, 1) if packet.len() >= 12 => {
@@ -109,7 +124,8 @@ fn parts(packet: &[u8], count: u8, kind: u8) -> impl Iterator<Item = Feedback<'_
         Feedback::Report(Report {
             ssrc: be32(block, 0),
             fraction_lost: block[4],
-            highest: be32(block, 8) as u16,
+            lost: be32(block, 4) & MAX_LOST,
+            highest: be32(block, 8),
             jitter: be32(block, 12),
             last_sr: be32(block, 16),
             delay: be32(block, 20),
@@ -169,9 +185,119 @@ pub fn write_sender_report(to: &mut Vec<u8>, report: &SenderReport, cname: &str)
     to.resize(chunk + 4 * words, 0);
 }
 
+/// Most reports of one packet.
+pub const MAX_REPORTS: usize = 31;
+/// The largest number of lost packets that a report has room for.
+const MAX_LOST: u32 = 0xff_ffff;
+
+/// Appends a receiver report of at most [`MAX_REPORTS`] streams in the name of `sender`.
+pub fn write_receiver_report(to: &mut Vec<u8>, sender: u32, reports: &[Report]) {
+    let reports = &reports[..reports.len().min(MAX_REPORTS)];
+    let start = begin(to, reports.len() as u8, RECEIVER_REPORT, sender);
+    for report in reports {
+        let lost = u32::from(report.fraction_lost) << 24 | report.lost.min(MAX_LOST);
+        for word in [report.ssrc, lost, report.highest, report.jitter, report.last_sr, report.delay] {
+            to.extend_from_slice(&word.to_be_bytes());
+        }
+    }
+    finish(to, start);
+}
+
+/// Appends a request for a key frame of `media` (RFC 4585 §6.3.1).
+pub fn write_picture_loss(to: &mut Vec<u8>, sender: u32, media: u32) {
+    let start = begin(to, 1, PAYLOAD_FEEDBACK, sender);
+    to.extend_from_slice(&media.to_be_bytes());
+    finish(to, start);
+}
+
+/// Appends a request for packets of `media` (RFC 4585 §6.2.1); nothing if none is missing.
+pub fn write_nack(to: &mut Vec<u8>, sender: u32, media: u32, missing: impl IntoIterator<Item = u16>) {
+    let mut missing = missing.into_iter().peekable();
+    if missing.peek().is_none() {
+        return;
+    }
+    let start = begin(to, 1, TRANSPORT_FEEDBACK, sender);
+    to.extend_from_slice(&media.to_be_bytes());
+    while let Some(first) = missing.next() {
+        let mut mask = 0u16;
+        while let Some(next) = missing.next_if(|next| (1..=16).contains(&next.wrapping_sub(first))) {
+            mask |= 1 << (next.wrapping_sub(first) - 1);
+        }
+        to.extend_from_slice(&first.to_be_bytes());
+        to.extend_from_slice(&mask.to_be_bytes());
+    }
+    finish(to, start);
+}
+
+/// Appends which packets have arrived and when, as [`twcc::write`] has it.
+pub(super) fn write_arrivals(
+    to: &mut Vec<u8>,
+    sender: u32,
+    media: u32,
+    base: u16,
+    arrivals: &[Option<i64>],
+    count: u8,
+) {
+    let start = begin(to, 15, TRANSPORT_FEEDBACK, sender);
+    to.extend_from_slice(&media.to_be_bytes());
+    twcc::write(to, base, arrivals, count);
+    finish(to, start);
+}
+
+/// A time in the unit of [`Report::delay`].
+pub fn delay(time: Duration) -> u32 {
+    (time.as_secs_f64() * 65_536.0) as u32
+}
+
+/// Begins a packet and returns where.
+fn begin(to: &mut Vec<u8>, format: u8, kind: u8, sender: u32) -> usize {
+    let start = to.len();
+    to.extend_from_slice(&[0x80 | format, kind, 0, 0]);
+    to.extend_from_slice(&sender.to_be_bytes());
+    start
+}
+
+/// Pads the packet to whole words and writes its length.
+fn finish(to: &mut Vec<u8>, start: usize) {
+    let len = (to.len() - start).next_multiple_of(4);
+    to.resize(start + len, 0);
+    to[start + 2..start + 4].copy_from_slice(&((len / 4 - 1) as u16).to_be_bytes());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_we_tell_is_read() {
+        let report = Report {
+            ssrc: 9,
+            fraction_lost: 64,
+            lost: 3,
+            highest: 0x1_0005,
+            jitter: 7,
+            last_sr: 0x1234,
+            delay: delay(Duration::from_millis(500)),
+        };
+        let mut bytes = Vec::new();
+        write_receiver_report(&mut bytes, 1, &[report]);
+        write_picture_loss(&mut bytes, 1, 9);
+        write_nack(&mut bytes, 1, 9, []);
+        write_nack(&mut bytes, 1, 9, [65_534, 65_535, 0, 14, 15]);
+        assert_eq!(report.delay, 32_768);
+        let found: Vec<_> = parse(&bytes).collect();
+        assert_eq!(found.len(), 3);
+        assert_eq!(found[..2], [Feedback::Report(report), Feedback::KeyframeRequest { ssrc: 9 }]);
+        let Feedback::Nack { ssrc: 9, list } = found[2] else { panic!("{:?}", found[2]) };
+        assert_eq!(list.iter().collect::<Vec<_>>(), [65_534, 65_535, 0, 14, 15]);
+        bytes.clear();
+        write_receiver_report(&mut bytes, 1, &[report; 40]);
+        assert_eq!(bytes.len(), 8 + 31 * 24);
+        bytes.clear();
+        let sent = SenderReport { ssrc: 1, ntp: 2 << 32 | 5, rtp: 3, packets: 4, octets: 5 };
+        write_sender_report(&mut bytes, &sent, "name");
+        assert_eq!(parse(&bytes).collect::<Vec<_>>(), [Feedback::Sender(sent)]);
+    }
 
     #[test]
     fn a_compound_of_everything_is_read() {
@@ -188,6 +314,7 @@ mod tests {
             Feedback::Report(Report {
                 ssrc: 9,
                 fraction_lost: 64,
+                lost: 1,
                 highest: 5,
                 jitter: 7,
                 last_sr: 8,

@@ -99,8 +99,8 @@ fn symbol([first, second]: [u8; 2], at: usize) -> u8 {
     }
 }
 
-/// Writes the body that [`TransportFeedback::parse`] reads, for clients of tests and simulations: `arrivals` begins
-/// with packet `base`, in units of 250 µs of the receiver's clock.
+/// Writes the body that [`TransportFeedback::parse`] reads: `arrivals` begins with packet `base`, in units of 250 µs of the
+/// receiver's clock. `feedback` counts the messages.
 pub fn write(to: &mut Vec<u8>, base: u16, arrivals: &[Option<i64>], feedback: u8) {
     let first = arrivals.iter().flatten().next().copied().unwrap_or(0);
     let reference = first.div_euclid(256);

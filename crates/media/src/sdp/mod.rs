@@ -1,5 +1,5 @@
 //! Session descriptions: ours, all of them. Offers are parsed, answers to publishers and offers to
-//! subscribers are written; str0m gets derived facts only and never sees SDP.
+//! subscribers are written; str0m never sees SDP.
 //!
 //! Payload types are ours where the two directions have a connection each, in answers as well: browsers send with
 //! the numbers of the answer (RFC 3264 §6.1), so such connections are built before an offer is known. Where one

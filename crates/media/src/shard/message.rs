@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::bwe::Bitrate;
 use crate::downtrack::{DownConfig, Format, Wanted};
 use crate::ids::{DownKey, IceCredentials, PeerHandle, RoomId, SourceKey};
+use crate::ingest::UpMedia;
 use crate::sdp::PayloadTypes;
-use crate::transport::{Remote, UpMedia};
+use crate::transport::Remote;
 
 /// Which of a participant's connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -215,6 +216,22 @@ pub enum EventKind {
     Paused(Vec<(SourceKey, bool)>),
     /// How the connections do.
     Quality(Quality),
+    /// A connection is not there ten seconds after both ends were told of each other. Said once.
+    Stuck {
+        /// Which.
+        side: Side,
+        /// What it lacks.
+        stage: Stage,
+    },
+}
+
+/// What a connection takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// A connectivity check of the client.
+    Ice,
+    /// The DTLS handshake.
+    Dtls,
 }
 
 /// Why a peer was lost.
@@ -239,6 +256,10 @@ pub struct Quality {
     pub down_loss: f32,
     /// Jitter of what the subscriber is sent; the worst track.
     pub down_jitter: Duration,
+    /// Loss of what the publisher sends, from 0 to 1, before repair; the worst stream.
+    pub up_loss: f32,
+    /// Jitter of what the publisher sends; the worst stream.
+    pub up_jitter: Duration,
     /// Round trip of the subscriber's connection.
     pub rtt: Duration,
     /// Whether anything is sent to the subscriber.

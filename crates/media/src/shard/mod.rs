@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-pub use message::{Command, Connections, Event, EventKind, Failure, PublishUpdate, Quality, Side};
+pub use message::{Command, Connections, Event, EventKind, Failure, PublishUpdate, Quality, Side, Stage};
 
 use crate::counts::Counts;
 use crate::egress::Origin;
@@ -34,6 +34,8 @@ const QUALITY_INTERVAL: Duration = Duration::from_secs(5);
 /// A client that is silent for this long after ICE noticed is given up: 20 s after its last packet, LiveKit's time.
 /// It may come by another way until then.
 const UNREACHABLE_FOR: Duration = Duration::from_millis(6_500);
+/// A connection that takes longer than this is told of: something is in its way.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
 /// Somebody who has stopped speaking keeps the rank of a speaker for this long: a pause is no change of speakers.
 const SPEAKER_STAYS: Duration = Duration::from_secs(3);
 /// Most paths that one connection may be reached on.
@@ -76,7 +78,6 @@ pub enum DropReason {
 struct Published {
     source: Source,
     peer: usize,
-    mid: String,
     /// Peer and index of the track there.
     subscribers: Vec<(usize, usize)>,
     level: f32,
@@ -113,6 +114,9 @@ pub struct Shard {
     /// Peers whose packets wait, or who are being probed; looked after every [`crate::pacer::TICK`].
     pacing: Vec<usize>,
     next_pace: Option<Instant>,
+    /// Peers that are to be asked for packets that are missing.
+    asked: Vec<usize>,
+    next_ask: Option<Instant>,
     next_levels: Instant,
     next_quality: Instant,
     events: VecDeque<Event>,
@@ -148,6 +152,8 @@ impl Shard {
             next_tick: now,
             pacing: Vec::new(),
             next_pace: None,
+            asked: Vec::new(),
+            next_ask: None,
             next_levels: now,
             next_quality: now + QUALITY_INTERVAL,
             events: VecDeque::new(),
@@ -196,7 +202,7 @@ impl Shard {
         let tick =
             if self.peers.is_empty() { self.next_tick + Duration::from_secs(1) } else { self.next_tick };
         let timer = self.timers.first().map(|(at, _, _)| *at);
-        [timer, self.next_pace].into_iter().flatten().fold(tick, Instant::min)
+        [timer, self.next_pace, self.next_ask].into_iter().flatten().fold(tick, Instant::min)
     }
 
     /// A datagram came in.
@@ -213,6 +219,7 @@ impl Shard {
                         return Received::Dropped(DropReason::Unauthentic);
                     }
                     self.learn(path, route, known);
+                    self.peers[route.peer].connection(route.side).is_checked = true;
                     if check.nominates {
                         let requests = self.peers[route.peer].nominated(route.side, path);
                         self.serve(now, route.peer, requests);
@@ -229,25 +236,21 @@ impl Shard {
             (Some(route), None) => route,
             (None, None) => return Received::Dropped(DropReason::UnknownSource),
         };
-        let mut authentic = true;
-        if kind == DatagramKind::Rtcp && route.side == self.peers[route.peer].down_side() {
-            let report = |shard: &mut Self| shard.handle_report(now, route.peer, path, datagram);
-            authentic = self.guarded(route.peer, report).unwrap_or(true);
-        } else if kind == DatagramKind::Rtp && route.side == Side::Subscriber {
-            // Nobody sends media there.
-            authentic = false;
-        }
-        // Reports on a connection of both directions speak of both: str0m opens them for itself.
-        if authentic && (route.side == Side::Publisher || kind != DatagramKind::Rtcp) {
-            self.guarded(route.peer, |shard| {
-                fault::point(Point::Datagram);
-                let connection = shard.peers[route.peer].connection(route.side);
-                let handled = connection.transport.handle(now, &path, datagram);
-                shard.drain_or_lose(now, route, handled);
-            });
-        }
-        self.bury(now);
-        if authentic { Received::Taken } else { Received::Dropped(DropReason::Unauthentic) }
+        let taken = self.guarded(route.peer, |shard| {
+            fault::point(Point::Datagram);
+            match kind {
+                DatagramKind::Rtp => shard.handle_media(now, route, path, datagram),
+                DatagramKind::Rtcp => shard.handle_report(now, route, path, datagram),
+                DatagramKind::Stun | DatagramKind::Dtls => {
+                    let connection = shard.peers[route.peer].connection(route.side);
+                    let handled = connection.transport.handle(now, &path, datagram);
+                    shard.drain_or_lose(now, route, handled);
+                    true
+                }
+            }
+        });
+        self.bury();
+        if taken.unwrap_or(true) { Received::Taken } else { Received::Dropped(DropReason::Unauthentic) }
     }
 
     /// Remembers that a path leads to a connection.
@@ -287,17 +290,20 @@ impl Shard {
         if self.next_pace.is_some_and(|at| now >= at) {
             self.pace(now);
         }
+        if self.next_ask.is_some_and(|at| now >= at) {
+            self.ask(now);
+        }
         if now >= self.next_tick {
             self.next_tick = now + TICK;
             self.tick(now);
         }
-        self.bury(now);
+        self.bury();
     }
 
     /// The room wants something.
     pub fn handle_command(&mut self, now: Instant, command: Command) {
         self.command(now, command);
-        self.bury(now);
+        self.bury();
     }
 }
 

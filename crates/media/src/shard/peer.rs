@@ -6,16 +6,18 @@ use std::time::Instant;
 
 use str0m::channel::ChannelId;
 
+use super::STUCK_AFTER;
 use super::budget::Budget;
-use super::message::{Connections, Side};
+use super::message::{Connections, Side, Stage};
+use crate::counts::Counts;
 use crate::egress::{Egress, Request};
 use crate::ids::{IceCredentials, PeerHandle, RoomId};
+use crate::ingest::Ingest;
 use crate::sdp::PayloadTypes;
-use crate::sending::Path;
-use crate::transport::{Certificate, DataSent, LocalAddresses, Transport};
+use crate::sending::{Path, SendQueue};
+use crate::srtp::{SrtpReceiver, SrtpSender};
+use crate::transport::{Certificate, DataSent, LocalAddresses, Remote, Transport, TransportError};
 
-/// Most streams that a publisher may send.
-pub(super) const MAX_STREAMS: usize = 64;
 /// Reliable data that may wait for a client before it is given up, in bytes.
 const MAX_WAITING: usize = 4 * 1024 * 1024;
 
@@ -44,35 +46,38 @@ impl Lane {
 }
 
 /// One connection of a peer.
-#[derive(Debug)]
 pub(super) struct Connection {
     pub(super) transport: Transport,
     pub(super) credentials: IceCredentials,
     pub(super) connected: bool,
+    /// When both ends knew of each other.
+    pub(super) agreed_at: Option<Instant>,
+    /// Whether a connectivity check has come.
+    pub(super) is_checked: bool,
+    /// Whether it was told that this connection is stuck.
+    pub(super) is_stuck: bool,
+    /// Whether we began the DTLS handshake.
+    pub(super) we_are_client: bool,
+    /// Opens what the client sends, once the handshake is done.
+    pub(super) receiver: Option<SrtpReceiver>,
     pub(super) unreachable_since: Option<Instant>,
     /// The deadline under which this connection stands in the shard's timers.
     pub(super) timer: Option<Instant>,
 }
 
-/// A track's place on the publisher's connection.
-#[derive(Debug, Clone)]
-pub(super) struct Uplink {
-    pub(super) source: usize,
-}
-
 /// A participant.
-#[derive(Debug)]
 pub(super) struct Peer {
     pub(super) handle: PeerHandle,
     pub(super) room: RoomId,
     pub(super) publisher: Connection,
     /// `None` where one connection serves both directions.
     pub(super) subscriber: Option<Connection>,
+    pub(super) ingest: Ingest,
+    /// What protects reports to the publisher where it has a connection of its own; else [`Egress::sender`] does.
+    pub(super) report_sender: Option<SrtpSender>,
+    /// Whether the shard looks after what this peer is to be asked for.
+    pub(super) is_asked: bool,
     pub(super) egress: Egress,
-    /// Tracks by m-line.
-    pub(super) uplinks: HashMap<String, Uplink>,
-    /// Streams to track and layer; learned from the first packets.
-    pub(super) streams: HashMap<u32, (usize, usize)>,
     /// Channels that the client has made.
     pub(super) incoming: HashMap<ChannelId, Lane>,
     /// Who receives its data tracks, and under which handles.
@@ -85,7 +90,6 @@ pub(super) struct Peer {
     channels: [Option<Channel>; Lane::ALL.len()],
     waiting: VecDeque<Arc<[u8]>>,
     waiting_bytes: usize,
-    pub(super) we_are_client: bool,
 }
 
 /// A channel to the client.
@@ -93,6 +97,22 @@ pub(super) struct Peer {
 struct Channel {
     id: ChannelId,
     open: bool,
+}
+
+impl Connection {
+    /// The client's end is known.
+    pub(super) fn agree(&mut self, now: Instant, remote: &Remote) -> Result<(), TransportError> {
+        self.agreed_at = self.agreed_at.or(Some(now));
+        self.we_are_client = remote.we_are_client;
+        self.transport.set_remote(remote)
+    }
+
+    /// What this connection lacks if it should be there for long. Said once.
+    pub(super) fn stuck(&mut self, now: Instant) -> Option<Stage> {
+        let agreed_at = self.agreed_at.filter(|_| !self.connected && !self.is_stuck)?;
+        self.is_stuck = now.saturating_duration_since(agreed_at) >= STUCK_AFTER;
+        self.is_stuck.then_some(if self.is_checked { Stage::Dtls } else { Stage::Ice })
+    }
 }
 
 impl Peer {
@@ -105,19 +125,23 @@ impl Peer {
         certificate: &Certificate,
         local: &Arc<LocalAddresses>,
     ) -> Self {
-        let connection = |credentials: IceCredentials, payload_types: PayloadTypes| Connection {
-            transport: Transport::new(now, certificate, &credentials, payload_types, local.clone()),
+        let connection = |credentials: IceCredentials| Connection {
+            transport: Transport::new(now, certificate, &credentials, local.clone()),
             credentials,
             connected: false,
+            agreed_at: None,
+            is_checked: false,
+            is_stuck: false,
+            we_are_client: false,
+            receiver: None,
             unreachable_since: None,
             timer: None,
         };
-        let (publisher, mut subscriber) = match connections {
-            Connections::Two { publisher, subscriber } => (
-                connection(publisher, PayloadTypes::ours()),
-                Some(connection(subscriber, PayloadTypes::ours())),
-            ),
-            Connections::One { credentials, payload_types } => (connection(credentials, payload_types), None),
+        let (publisher, mut subscriber, payload_types) = match connections {
+            Connections::Two { publisher, subscriber } => {
+                (connection(publisher), Some(connection(subscriber)), PayloadTypes::ours())
+            }
+            Connections::One { credentials, payload_types } => (connection(credentials), None, payload_types),
         };
         // Before the first offer, so that the client finds them when data channels come up. On a connection of both
         // directions the client makes them.
@@ -131,9 +155,10 @@ impl Peer {
             room,
             publisher,
             subscriber,
+            ingest: Ingest::new(now, payload_types),
+            report_sender: None,
+            is_asked: false,
             egress: Egress::new(!allow_pause),
-            uplinks: HashMap::new(),
-            streams: HashMap::new(),
             incoming: HashMap::new(),
             data_tracks: HashMap::new(),
             media_budget: Budget::of_media(now),
@@ -142,7 +167,6 @@ impl Peer {
             channels,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            we_are_client: false,
         }
     }
 
@@ -156,6 +180,32 @@ impl Peer {
     /// The connection that we send media and data on.
     pub(super) fn down_side(&self) -> Side {
         if self.subscriber.is_some() { Side::Subscriber } else { Side::Publisher }
+    }
+
+    /// The handshake of a connection is done: its keys are used from now on.
+    pub(super) fn secure(&mut self, side: Side) {
+        let connection = self.connection(side);
+        connection.connected = true;
+        let Some(keys) = connection.transport.take_keys() else { return };
+        let (sender, receiver) = keys.contexts(connection.we_are_client);
+        connection.receiver = Some(receiver);
+        // One sender for a connection, so that no index of its keys is used twice.
+        if side == self.down_side() {
+            self.egress.set_sender(sender);
+        } else {
+            self.report_sender = Some(sender);
+        }
+    }
+
+    /// Tells the publisher what is due.
+    pub(super) fn report(&mut self, now: Instant, queue: &mut SendQueue, counts: &mut Counts) {
+        let sender = match self.subscriber {
+            Some(_) => self.report_sender.as_mut(),
+            None => self.egress.sender(),
+        };
+        if let Some(sender) = sender {
+            counts.asked += self.ingest.report(now, sender, queue);
+        }
     }
 
     /// The connections that there are.
@@ -230,6 +280,9 @@ impl Peer {
     /// needed because of that.
     pub(super) fn nominated(&mut self, side: Side, path: Path) -> Vec<Request> {
         self.connection(side).transport.nominated(path);
+        if side == Side::Publisher {
+            self.ingest.set_path(path);
+        }
         if side == self.down_side() { self.egress.set_path(path) } else { Vec::new() }
     }
 }

@@ -1,4 +1,4 @@
-//! What a shard does for subscribers: it hears their reports, gives out what their connections carry, sends what has waited,
+//! What a shard hears in reports and does for subscribers: it gives out what their connections carry, sends what has waited,
 //! and asks publishers for the key frames that they need.
 
 use std::time::Instant;
@@ -7,21 +7,46 @@ use super::{EventKind, Route, Shard, Side};
 use crate::egress::Request;
 use crate::ids::SourceKey;
 use crate::pacer;
+use crate::rtp::rtcp::{self, Feedback};
 use crate::sending::Path;
+use crate::srtp::SrtpError;
 
 impl Shard {
-    /// A report of a subscriber. Returns whether it is really the client's.
-    pub(super) fn handle_report(&mut self, now: Instant, index: usize, path: Path, datagram: &[u8]) -> bool {
+    /// A client reports, about what it sends or receives. Returns whether it is really the client.
+    pub(super) fn handle_report(&mut self, now: Instant, route: Route, path: Path, datagram: &[u8]) -> bool {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         scratch.extend_from_slice(datagram);
-        let requests = self.peers[index].egress.handle_rtcp(now, path, &mut scratch);
+        let receiver = self.peers[route.peer].connection(route.side).receiver.as_mut();
+        let opened = receiver.map(|receiver| receiver.unprotect_rtcp(&mut scratch));
+        if let Some(Ok(len)) = opened {
+            self.reported(now, route, path, &scratch[..len]);
+        }
         self.scratch = scratch;
-        let Some(requests) = requests else { return false };
-        self.serve(now, index, requests);
-        self.allocate(now, index);
-        self.ask_for_keyframes(now, index);
-        true
+        matches!(opened, Some(Ok(_) | Err(SrtpError::Replayed)))
+    }
+
+    fn reported(&mut self, now: Instant, route: Route, path: Path, compound: &[u8]) {
+        let peer = &mut self.peers[route.peer];
+        if route.side == Side::Publisher {
+            peer.ingest.set_path(path);
+            for feedback in rtcp::parse(compound) {
+                let Feedback::Sender(report) = feedback else { continue };
+                let Some((source, layer, anchor)) = peer.ingest.handle_sender_report(now, &report) else {
+                    continue;
+                };
+                let published = self.published.get_mut(source);
+                if let Some(layer) = published.and_then(|own| own.source.layers.get_mut(layer)) {
+                    layer.clock = Some(anchor);
+                }
+            }
+        }
+        if route.side == peer.down_side() {
+            let requests = peer.egress.handle_rtcp(now, path, compound);
+            self.serve(now, route.peer, requests);
+            self.allocate(now, route.peer);
+            self.ask_for_keyframes(now, route.peer);
+        }
     }
 
     /// Does what a subscriber needs.
@@ -104,15 +129,13 @@ impl Shard {
         if due.is_empty() {
             return;
         }
-        self.counts.keyframes_asked += due.len() as u64;
-        let (peer, mid) = (published.peer, published.mid.clone());
+        let peer = published.peer;
         self.guarded(peer, |shard| {
-            let transport = &mut shard.peers[peer].publisher.transport;
+            let Self { peers, queue, counts, .. } = shard;
             for layer in due {
-                transport.request_keyframe(&mid, layer);
+                counts.keyframes_asked += u64::from(peers[peer].ingest.want_keyframe(index, layer));
             }
-            let handled = transport.handle_timeout(now);
-            shard.drain_or_lose(now, Route { peer, side: Side::Publisher }, handled);
+            peers[peer].report(now, queue, counts);
         });
     }
 }

@@ -3,18 +3,20 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use super::peer::{Lane, MAX_STREAMS, Peer, Uplink};
+use super::peer::{Lane, Peer};
 use super::{
     Command, Event, EventKind, Failure, LEVELS, PublishUpdate, Published, QUALITY_INTERVAL, Quality, Route,
-    SPEAKER_STAYS, Shard, ShardConfig, Side, UNREACHABLE_FOR, due,
+    SPEAKER_STAYS, Shard, ShardConfig, Side, Stage, UNREACHABLE_FOR, due,
 };
 use crate::downtrack::DownConfig;
 use crate::fault::{self, Point};
 use crate::ids::{IceCredentials, PeerHandle, SourceKey};
-use crate::ingest::{RawPacket, Source};
+use crate::ingest::{Arrival, Source};
 use crate::pacer;
-use crate::rtp::data_track;
+use crate::rtp::{Incoming, data_track};
 use crate::sdp::MediaKind;
+use crate::sending::Path;
+use crate::srtp::SrtpError;
 use crate::transport::{Remote, TransportError, TransportEvent};
 
 impl Shard {
@@ -61,7 +63,7 @@ impl Shard {
                     self.by_ufrag.insert(ufrag, Route { peer: index, side });
                 }
             }
-            (Command::RemovePeer { .. }, Some(index)) => self.remove_peer(now, index),
+            (Command::RemovePeer { .. }, Some(index)) => self.remove_peer(index),
             (Command::Publish { update, .. }, Some(index)) => {
                 self.guarded(index, |shard| shard.publish(now, index, update));
             }
@@ -72,7 +74,7 @@ impl Shard {
                 self.guarded(index, |shard| shard.restart_ice(now, index, side, local, &remote));
             }
             (Command::AddSource { source, mid, muted, .. }, Some(index)) => {
-                self.add_source(index, source, mid, muted);
+                self.add_source(index, source, &mid, muted);
             }
             (Command::RemoveSource { source }, _) => self.remove_source(source),
             (Command::MuteSource { source, muted }, _) => self.mute_source(source, muted),
@@ -125,34 +127,28 @@ impl Shard {
     }
 
     fn publish(&mut self, now: Instant, index: usize, update: PublishUpdate) {
-        let peer = &mut self.peers[index];
-        let transport = &mut peer.publisher.transport;
-        transport.set_extensions(&update.extensions);
+        let Peer { publisher, ingest, .. } = &mut self.peers[index];
+        ingest.learn_extensions(&update.extensions);
+        for mid in &update.remove {
+            ingest.remove(mid);
+        }
+        for media in update.declare {
+            ingest.declare(media);
+        }
         let handled = match &update.remote {
-            Some(remote) => transport.set_remote(remote),
+            Some(remote) => publisher.agree(now, remote),
             None => Ok(()),
         };
         if update.data {
-            transport.start_sctp(false);
-        }
-        for mid in &update.remove {
-            transport.remove(mid);
-        }
-        if !update.declare.is_empty() || !update.remove.is_empty() {
-            peer.streams.clear();
-        }
-        for media in update.declare {
-            transport.declare(media);
+            publisher.transport.start_sctp(false);
         }
         self.drain_or_lose(now, Route { peer: index, side: Side::Publisher }, handled);
     }
 
     fn connect(&mut self, now: Instant, index: usize, remote: &Remote) {
-        let peer = &mut self.peers[index];
-        peer.we_are_client = remote.we_are_client;
-        let transport = &mut peer.connection(Side::Subscriber).transport;
-        let handled = transport.set_remote(remote);
-        transport.start_sctp(remote.we_are_client);
+        let connection = self.peers[index].connection(Side::Subscriber);
+        let handled = connection.agree(now, remote);
+        connection.transport.start_sctp(remote.we_are_client);
         self.drain_or_lose(now, Route { peer: index, side: Side::Subscriber }, handled);
     }
 
@@ -175,31 +171,28 @@ impl Shard {
         self.drain(now, Route { peer: index, side });
     }
 
-    fn add_source(&mut self, index: usize, key: SourceKey, mid: String, muted: bool) {
+    fn add_source(&mut self, index: usize, key: SourceKey, mid: &str, muted: bool) {
         let peer = &mut self.peers[index];
-        let Some(media) = peer.publisher.transport.declared(&mid) else { return };
+        let Some(media) = peer.ingest.declared(mid) else { return };
         let mut source = Source::new(key, media.kind, media.rids.len());
         source.muted = muted;
         let published = self.published.insert(Published {
             source,
             peer: index,
-            mid: mid.clone(),
             subscribers: Vec::new(),
             level: 0.0,
             packets_seen: 0,
             speaks_until: None,
         });
         self.by_source.insert(key, published);
-        peer.streams.clear();
-        peer.uplinks.insert(mid, Uplink { source: published });
+        peer.ingest.publish(mid, published);
     }
 
     fn remove_source(&mut self, key: SourceKey) {
         let Some(index) = self.by_source.remove(&key) else { return };
         let published = self.published.remove(index);
         if let Some(peer) = self.peers.get_mut(published.peer) {
-            peer.uplinks.retain(|_, uplink| uplink.source != index);
-            peer.streams.retain(|_, (source, _)| *source != index);
+            peer.ingest.unpublish(index);
         }
         // The tracks at the subscribers stay, silent, until the room removes them.
     }
@@ -239,7 +232,7 @@ impl Shard {
     fn drain(&mut self, now: Instant, route: Route) {
         loop {
             let connection = self.peers[route.peer].connection(route.side);
-            match connection.transport.poll(now, &mut self.queue) {
+            match connection.transport.poll(&mut self.queue) {
                 Ok(Some(event)) => self.transport_event(now, route, event),
                 Ok(None) => break,
                 Err(error) => {
@@ -262,34 +255,14 @@ impl Shard {
     fn transport_event(&mut self, now: Instant, route: Route, event: TransportEvent) {
         let peer = &mut self.peers[route.peer];
         match event {
-            TransportEvent::Packet { ssrc, packet } => self.packet(now, route.peer, ssrc, packet),
-            TransportEvent::Clock { mid, rid, anchor } => {
-                let Some(uplink) = peer.uplinks.get(&mid) else { return };
-                let layer = rid.and_then(|rid| peer.publisher.transport.layer_of(&mid, &rid)).unwrap_or(0);
-                if let Some(layer) = self.published[uplink.source].source.layers.get_mut(layer) {
-                    layer.clock = Some(anchor);
-                }
-            }
             TransportEvent::Connected => {
-                let connection = peer.connection(route.side);
-                connection.connected = true;
-                if let Some(keys) = connection.transport.take_keys()
-                    && route.side == peer.down_side()
-                {
-                    let we_are_client = peer.we_are_client;
-                    peer.egress.set_keys(&keys, we_are_client);
-                }
+                peer.secure(route.side);
                 self.emit(route.peer, EventKind::Connected(route.side));
             }
             TransportEvent::Reachable(reachable) => {
                 peer.connection(route.side).unreachable_since = (!reachable).then_some(now);
             }
             TransportEvent::Closed => self.lost.push((route.peer, Failure::Closed)),
-            TransportEvent::Reports { ssrc } => {
-                if route.side == peer.down_side() && !peer.egress.reserve(ssrc) {
-                    self.lost.push((route.peer, Failure::Protocol));
-                }
-            }
             TransportEvent::ChannelOpen { label, channel } => {
                 if peer.channel_open(route.side, &label, channel) {
                     peer.flush_data();
@@ -342,28 +315,43 @@ impl Shard {
         }
     }
 
-    /// A packet of a published track: into its ring, and to everybody who is to have it.
-    fn packet(&mut self, now: Instant, index: usize, ssrc: u32, raw: RawPacket) {
-        let peer = &mut self.peers[index];
-        if !peer.media_budget.spend(now, 1, raw.payload.len()) {
-            self.counts.over_limit += 1;
-            return;
-        }
-        self.counts.received.add(raw.payload.len());
-        let (source, layer) = match peer.streams.get(&ssrc) {
-            Some(known) => *known,
-            None => {
-                // m-line and layer stand in the first packets only; str0m remembers them.
-                let Some((mid, layer)) = peer.publisher.transport.stream_of(ssrc) else { return };
-                let Some(uplink) = peer.uplinks.get(&mid) else { return };
-                if peer.streams.len() >= MAX_STREAMS {
-                    return;
-                }
-                let found = (uplink.source, layer.unwrap_or(0));
-                peer.streams.insert(ssrc, found);
-                found
-            }
+    /// Media came in. Returns whether it is really the client's.
+    pub(super) fn handle_media(&mut self, now: Instant, route: Route, path: Path, datagram: &[u8]) -> bool {
+        let Self { peers, scratch, counts, .. } = self;
+        let peer = &mut peers[route.peer];
+        // Nobody sends media on the other one.
+        let receiver = peer.publisher.receiver.as_mut().filter(|_| route.side == Side::Publisher);
+        let (Some(receiver), Some(header)) = (receiver, Incoming::parse(datagram)) else { return false };
+        scratch.clear();
+        scratch.extend_from_slice(datagram);
+        let opened = match receiver.unprotect_rtp(scratch, header.len) {
+            Ok(opened) => opened,
+            // The network, or whoever listens in, has doubled it.
+            Err(SrtpError::Replayed) => return true,
+            Err(SrtpError::Short | SrtpError::NotAuthentic) => return false,
         };
+        let payload = &scratch[header.len..opened.len];
+        if !peer.media_budget.spend(now, 1, payload.len()) {
+            counts.over_limit += 1;
+            return true;
+        }
+        counts.received.add(payload.len());
+        let arrival = peer.ingest.handle_packet(now, path, &header, opened.index, payload);
+        if let Some(at) = peer.ingest.ask_at() {
+            if !std::mem::replace(&mut peer.is_asked, true) {
+                self.asked.push(route.peer);
+            }
+            self.next_ask = Some(self.next_ask.map_or(at, |next| next.min(at)));
+        }
+        if let Some(arrival) = arrival {
+            self.forward(now, arrival);
+        }
+        true
+    }
+
+    /// A packet of a published track: into its ring, and to everybody who is to have it.
+    fn forward(&mut self, now: Instant, arrival: Arrival) {
+        let Arrival { source, layer, packet: raw } = arrival;
         let Self { published, peers, queue, lost, pacing, in_picture, .. } = self;
         let Published { source, subscribers, .. } = &mut published[source];
         *in_picture = source.kind == MediaKind::Video && !raw.marker;
@@ -386,6 +374,27 @@ impl Shard {
         if !self.pacing.is_empty() {
             self.next_pace.get_or_insert(now + pacer::TICK);
         }
+    }
+
+    /// Asks publishers for what is missing.
+    pub(super) fn ask(&mut self, now: Instant) {
+        self.next_ask = None;
+        let mut asked = std::mem::take(&mut self.asked);
+        asked.retain(|index| {
+            let next = self.guarded(*index, |shard| {
+                let peer = &mut shard.peers[*index];
+                if peer.ingest.ask_at().is_some_and(|at| now >= at) {
+                    peer.report(now, &mut shard.queue, &mut shard.counts);
+                }
+                let next = peer.ingest.ask_at();
+                peer.is_asked = next.is_some();
+                next
+            });
+            let next = next.flatten();
+            self.next_ask = self.next_ask.into_iter().chain(next).min();
+            next.is_some()
+        });
+        self.asked = asked;
     }
 
     /// Everything that is looked after now and then.
@@ -412,18 +421,28 @@ impl Shard {
     fn tick_peer(&mut self, now: Instant, index: usize) {
         self.allocate(now, index);
         self.ask_for_keyframes(now, index);
-        let Self { published, peers, by_source, queue, .. } = self;
+        let Self { published, peers, by_source, queue, counts, .. } = self;
         let peer = &mut peers[index];
         let clock = |source: SourceKey, layer: usize| {
             published.get(*by_source.get(&source)?)?.source.layers.get(layer)?.clock
         };
         peer.egress.send_reports(now, clock, queue);
+        peer.report(now, queue, counts);
         let gone =
             |at: Option<Instant>| at.is_some_and(|at| now.saturating_duration_since(at) >= UNREACHABLE_FOR);
         if peer.sides().any(|side| gone(peer.connection(side).unreachable_since)) {
             self.lost.push((index, Failure::Unreachable));
             return;
         }
+        for side in peer.sides() {
+            let Some(stage) = self.peers[index].connection(side).stuck(now) else { continue };
+            match stage {
+                Stage::Ice => self.counts.stuck.ice += 1,
+                Stage::Dtls => self.counts.stuck.dtls += 1,
+            }
+            self.emit(index, EventKind::Stuck { side, stage });
+        }
+        let peer = &mut self.peers[index];
         if peer.has_waiting_data() {
             peer.flush_data();
             let side = peer.down_side();
@@ -464,8 +483,9 @@ impl Shard {
                 quality.down_jitter = quality.down_jitter.max(jitter);
             }
         }
-        for uplink in peer.uplinks.values() {
-            let Some(published) = self.published.get_mut(uplink.source) else { continue };
+        (quality.up_loss, quality.up_jitter) = peer.ingest.take_quality().unwrap_or_default();
+        for source in peer.ingest.published() {
+            let Some(published) = self.published.get_mut(source) else { continue };
             let packets = published.source.layers.iter().map(|layer| layer.packets).sum();
             let arrived = packets > std::mem::replace(&mut published.packets_seen, packets);
             let live = published.source.layers.iter().any(|layer| layer.is_live(now));
@@ -484,22 +504,22 @@ impl Shard {
     }
 
     /// Removes the peers that were lost in this turn and tells their rooms.
-    pub(super) fn bury(&mut self, now: Instant) {
+    pub(super) fn bury(&mut self) {
         while let Some((index, failure)) = self.lost.pop() {
             if self.peers.contains(index) {
                 self.emit(index, EventKind::Failed(failure));
-                self.remove_peer(now, index);
+                self.remove_peer(index);
             }
         }
     }
 
-    fn remove_peer(&mut self, now: Instant, index: usize) {
+    fn remove_peer(&mut self, index: usize) {
         let farewell = |shard: &mut Self, side: Side| {
             let transport = &mut shard.peers[index].connection(side).transport;
             transport.close();
             // What it still says is of no use to anybody, but the client should hear it.
             for _ in 0..16 {
-                match transport.poll(now, &mut shard.queue) {
+                match transport.poll(&mut shard.queue) {
                     Ok(Some(_)) => {}
                     Ok(None) | Err(_) => break,
                 }
@@ -510,6 +530,7 @@ impl Shard {
         }
         let mut peer = self.peers.remove(index);
         self.pacing.retain(|own| *own != index);
+        self.asked.retain(|own| *own != index);
         self.by_handle.remove(&peer.handle);
         for side in peer.sides() {
             let connection = peer.connection(side);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use plenum_client::Side;
+use plenum_media::counts::Stuck;
 use plenum_media::shard::{DropReason, Received};
 use str0m::media::MediaKind;
 
@@ -25,9 +26,25 @@ fn who_never_connects_is_removed_and_told_to_come_again() {
     let mut world = World::new();
     let alice = world.enter("alice");
     world.lose = Box::new(|_| true);
+    world.run(Duration::from_secs(11));
+    assert_eq!(
+        world.shards[0].take_counts().stuck,
+        Stuck { ice: 1, dtls: 0 },
+        "nothing has come, and that is told once"
+    );
     world.until("alice is given up", 31, |world| world.clients[alice].closed);
+    assert_eq!(world.shards[0].take_counts().stuck, Stuck::default());
     assert!(!world.webhooks.iter().any(|event| event.event == "participant_joined"));
     assert_eq!(world.shards[0].peers(), 0);
+}
+
+#[test]
+fn a_handshake_that_does_not_end_is_told() {
+    let mut world = World::new();
+    world.enter("alice");
+    world.lose = Box::new(|datagram| datagram.bytes.first().is_some_and(|first| (20..64).contains(first)));
+    world.run(Duration::from_secs(11));
+    assert_eq!(world.shards[0].take_counts().stuck, Stuck { ice: 0, dtls: 1 });
 }
 
 /// What is not really a client's is dropped, with its reason, and the call goes on.

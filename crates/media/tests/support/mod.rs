@@ -18,7 +18,7 @@ const PAYLOAD: usize = 1_100;
 pub(crate) fn subscriber(nth: usize, tracks: u64) -> Egress {
     let mut egress = Egress::new(false);
     let keys = SrtpKeys::new(SrtpProfile::AEAD_AES_256_GCM, &[nth as u8; 88]).expect("long enough");
-    egress.set_keys(&keys, false);
+    egress.set_sender(keys.contexts(false).0);
     let remote = ([10, 0, (nth >> 8) as u8, nth as u8], 5_000).into();
     egress.set_path(Path { protocol: PathProtocol::Udp, local: None, remote });
     (1..=tracks).for_each(|track| _ = egress.add(config(track)));

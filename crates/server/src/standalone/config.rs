@@ -5,6 +5,7 @@ use std::{
     net::IpAddr,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use plenum_media_server::{
@@ -40,6 +41,8 @@ pub(super) struct Config {
     pub(super) metrics: Option<Metrics>,
     pub(super) log_level: String,
     pub(super) log_format: LogFormat,
+    /// When a stop was asked for, rooms go on for at most this long.
+    pub(super) drain_deadline: Duration,
     /// What whoever runs this should know.
     pub(super) warnings: Vec<String>,
 }
@@ -264,12 +267,13 @@ impl Config {
                 if path.contains("key") || path.contains("password") { "has a wrong type" } else { &problem };
             ConfigError::key(&path, told)
         })?;
-        written.used(options.dev)
+        written.used(options)
     }
 }
 
 impl Written {
-    fn used(self, dev: bool) -> Result<Config, ConfigError> {
+    fn used(self, options: &Options) -> Result<Config, ConfigError> {
+        let dev = options.dev;
         let mut warnings = Vec::new();
         let mut addresses = self.bind_addresses.clone();
         let mut keys = self.api_keys()?;
@@ -328,6 +332,7 @@ impl Written {
             metrics,
             log_level: level.to_owned(),
             log_format: if self.logging.json { LogFormat::Json } else { LogFormat::Text },
+            drain_deadline: options.drain_deadline,
             warnings,
             media: media_server::Config {
                 udp_port: self.rtc.udp_port.first,

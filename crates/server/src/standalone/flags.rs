@@ -2,7 +2,7 @@
 //!
 //! It has some flags by name, and one for every key of its configuration: `--rtc.tcp_port 7881`, or `LIVEKIT_RTC_TCP_PORT`.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, builder::ValueParser};
 use serde_yaml_ng::{Mapping, Value};
@@ -19,6 +19,8 @@ pub(crate) struct Options {
     pub(super) config_body: Option<String>,
     /// See [`super::config`].
     pub(super) dev: bool,
+    /// When a stop was asked for, rooms go on for at most this long.
+    pub(super) drain_deadline: Duration,
     /// Values by key.
     settings: BTreeMap<&'static str, Vec<String>>,
 }
@@ -125,6 +127,14 @@ impl Args for Options {
             .arg(Arg::new("dev").long("dev").action(ArgAction::SetTrue).help(
                 "For development: debug logs, and without keys the well-known devkey and secret, on loopback only",
             ));
+        command = command.arg(
+            Arg::new("drain-deadline")
+                .long("drain-deadline")
+                .value_name("TIME")
+                .value_parser(humantime::parse_duration)
+                .default_value("0s")
+                .help("After SIGTERM rooms go on for at most this long, without new ones; then clients are told to reconnect"),
+        );
         for (flag, key, variable, help) in NAMED {
             let help = match variable {
                 Some(variable) => format!("{help} [env: {variable}]"),
@@ -171,6 +181,7 @@ impl FromArgMatches for Options {
             config: matches.get_one("config").cloned(),
             config_body: matches.get_one("config-body").cloned(),
             dev: matches.get_flag("dev"),
+            drain_deadline: matches.get_one("drain-deadline").copied().unwrap_or_default(),
             settings,
         })
     }

@@ -55,10 +55,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 async fn serve(config: Config) -> Result<()> {
     let mut signals = Signals::new()?;
+    let drain_deadline = config.drain_deadline;
     let running = Box::pin(open(config)).await?;
     signals.next().await;
     tokio::select! {
-        () = Box::pin(running.drain()) => info!("Stopped"),
+        () = Box::pin(running.drain(drain_deadline)) => info!("Stopped"),
         () = signals.next() => warn!("Asked to stop twice; stopped with work left"),
     }
     Ok(())
@@ -103,11 +104,11 @@ async fn open(config: Config) -> Result<Running> {
 }
 
 impl Running {
-    /// Clients are told to come again; they find the next process.
-    async fn drain(self) {
-        info!("Stopping; clients are told to come again");
+    /// Rooms go on for at most `patience`. Then clients are told to come again; they find the next process.
+    async fn drain(self, patience: Duration) {
+        info!(drain_deadline = ?patience, "Stopping; at the deadline clients are told to come again");
         self.stopping.store(true, Ordering::Relaxed);
-        self.media.drain(GRACE - ANSWERED_WITHIN).await;
+        self.media.drain(patience, GRACE - ANSWERED_WITHIN).await;
         self.http.graceful_shutdown(Some(ANSWERED_WITHIN));
         let all = async {
             for task in self.tasks {
