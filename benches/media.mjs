@@ -1,6 +1,6 @@
 // What does the media server cost, and what does livekit-server on the same machine in the same run?
 //
-//   cargo xtask peers && WEB_CLIENT=skip cargo build --release && node benches/media.mjs [--quick] [--rounds N] [--rows a,b] [--json FILE]
+//   cargo xtask bench [--quick] [--rounds N] [--rows a,b] [--json FILE]
 //
 // Each server has core 0 to itself, `plenum load` core 1. Servers take turns, and each figure is the median of the rounds;
 // beside it stands the spread, the widest distance from the median. One row asks each server for as much as takes 70 % of

@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "a tool for people at a terminal")]
 
+mod bench;
 mod count;
 mod dev;
 mod fuzz;
@@ -31,6 +32,7 @@ cargo xtask <verb>
   scoreboard       plays calls over bad links and prints how good they are; `--write` keeps that in the repository
   churn [joins]    10,000 people come and go, publish and take back, fill a room: what is kept of that
   links [call…]    calls over bad links in real time, on our media server and on livekit-server (needs root)
+  bench [args…]    what the media server costs beside livekit-server; args go to `benches/media.mjs`, such as `--quick`
   long [target…]   fuzzes every parser for half an hour, then churn and links; goes on where it was stopped, `--anew` anew
   peers            installs the stock nats-server and livekit-server that tests compare with
 ";
@@ -61,6 +63,7 @@ fn dispatch(verb: &str, rest: &[String]) -> Result<bool> {
         "scoreboard" => sim::scoreboard(rest).map(|()| true),
         "churn" => sim::churn(rest).map(|()| true),
         "links" => links::run(rest).map(|()| true),
+        "bench" => bench::run(rest).map(|()| true),
         "long" => long::run(rest),
         "peers" => peers::install().map(|peers| {
             println!("nats-server      {}", peers.nats_server.display());
