@@ -25,7 +25,11 @@ pub(crate) fn test(only: &[String]) -> Result<bool> {
     let mut report = Report::new(only, setup::is_ci());
     report.stage("format", Skipped::Fine, format);
     report.stage("clippy", Skipped::Fine, clippy);
-    report.stage("rust", Skipped::Fine, |log| log.run(cargo("test").args(["--workspace", "--no-fail-fast"])));
+    report.stage("rust", Skipped::Fine, |log| {
+        // The links in real time need iproute2.
+        setup::debian_packages(log)?;
+        log.run(cargo("test").args(["--workspace", "--no-fail-fast"]))
+    });
     if report.stage("web-packages", Skipped::Fine, |log| setup::npm_packages_logged("web", log)) {
         report.stage("web-lint", Skipped::Fine, |log| npm_run(log, &["generate", "lint"]));
         report.stage("web-types", Skipped::Fine, |log| npm_run(log, &["generate", "types"]));

@@ -35,11 +35,10 @@ pub const SSRC: u32 = 1;
 
 /// Streams of one publisher, with those for repetitions: six for each of the m-lines that it may have.
 const MAX_STREAMS: usize = 256;
-/// Time between two feedbacks about arrivals where there are pictures: how soon their publisher knows that its link has
-/// become worse decides how long they freeze.
-const FEEDBACK_INTERVAL: Duration = Duration::from_millis(50);
-/// … and where there is nothing but sound, which does not adapt (libwebrtc, livekit-server).
-const SOUND_FEEDBACK_INTERVAL: Duration = Duration::from_millis(100);
+/// Time between two feedbacks about arrivals (libwebrtc, livekit-server) …
+const FEEDBACK_INTERVAL: Duration = Duration::from_millis(100);
+/// … unless more packets than this are to be told of (livekit-server).
+const FEEDBACK_PACKETS: usize = 20;
 /// Time between two receiver reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Round trip to the publisher before one was measured.
@@ -395,9 +394,8 @@ impl Ingest {
                 self.ask_at = sooner(self.ask_at, reception.missing.next());
             }
         }
-        if now >= self.feedback_at && !self.arrivals.is_empty() {
-            let has_pictures = self.lines.iter().any(|(_, line)| line.media.kind == MediaKind::Video);
-            self.feedback_at = now + if has_pictures { FEEDBACK_INTERVAL } else { SOUND_FEEDBACK_INTERVAL };
+        if self.arrivals.len() > FEEDBACK_PACKETS || now >= self.feedback_at && !self.arrivals.is_empty() {
+            self.feedback_at = now + FEEDBACK_INTERVAL;
             self.arrivals.tell(SSRC, self.heard, |packet| control.write(|to| to.extend_from_slice(packet)));
         }
         if now >= self.report_at {
