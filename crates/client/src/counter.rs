@@ -263,8 +263,7 @@ impl Counter {
             if let Feedback::Sender(report) = feedback
                 && self.tally.streams.contains_key(&report.ssrc)
             {
-                let middle = (report.ntp >> 16) as u32;
-                self.reports.entry(report.ssrc).or_default().sender = Some((middle, now));
+                self.reports.entry(report.ssrc).or_default().sender = Some((report.middle(), now));
             }
         }
     }
@@ -318,7 +317,7 @@ fn report(now: Instant, ssrc: u32, stream: &StreamTally, reported: &mut Reported
     let (last_sr, at) = reported.sender.unwrap_or((0, now));
     Report {
         ssrc,
-        fraction_lost: (256 * missing).checked_div(due).unwrap_or(0).min(255) as u8,
+        fraction_lost: rtcp::fraction_lost(missing, due),
         lost: stream.lost().min(u64::from(u32::MAX)) as u32,
         highest: stream.highest as u32,
         // Not measured: nobody who counts plays anything.

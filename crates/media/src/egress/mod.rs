@@ -436,7 +436,7 @@ impl Egress {
             };
             control.write(|to| rtcp::write_sender_report(to, &report, &track.config.cname));
             track.last_report = Some(now);
-            self.reports.push_back(((ntp >> 16) as u32, now));
+            self.reports.push_back((report.middle(), now));
             if self.reports.len() > REMEMBERED_REPORTS {
                 self.reports.pop_front();
             }

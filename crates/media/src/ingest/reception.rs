@@ -118,7 +118,7 @@ impl Reception {
 
     /// The publisher's clock was told.
     pub(super) fn sender_reported(&mut self, now: Instant, report: &SenderReport) {
-        self.sender_report = Some(((report.ntp >> 16) as u32, now));
+        self.sender_report = Some((report.middle(), now));
     }
 
     fn counted(&self) -> Counted {
@@ -140,7 +140,7 @@ impl Reception {
         let (last_sr, at) = self.sender_report.unwrap_or((0, now));
         Report {
             ssrc,
-            fraction_lost: (256 * missing).checked_div(due).unwrap_or(0).min(255) as u8,
+            fraction_lost: rtcp::fraction_lost(missing, due),
             lost: u32::try_from(counted.expected.saturating_sub(counted.came)).unwrap_or(u32::MAX),
             highest: self.highest as u32,
             jitter: (self.jitter * f64::from(self.clock_rate)) as u32,

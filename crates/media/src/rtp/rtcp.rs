@@ -166,6 +166,13 @@ pub struct SenderReport {
     pub octets: u32,
 }
 
+impl SenderReport {
+    /// The middle of its NTP time, by which receiver reports name it (RFC 3550 §6.4.1).
+    pub fn middle(&self) -> u32 {
+        (self.ntp >> 16) as u32
+    }
+}
+
 /// Appends a sender report and the stream's CNAME.
 pub fn write_sender_report(to: &mut Vec<u8>, report: &SenderReport, cname: &str) {
     to.extend_from_slice(&[0x80, SENDER_REPORT, 0, 6]);
@@ -242,6 +249,11 @@ pub(super) fn write_arrivals(
     to.extend_from_slice(&media.to_be_bytes());
     twcc::write(to, base, arrivals, count);
     finish(to, start);
+}
+
+/// So many missing packets of those that were due, in the unit of [`Report::fraction_lost`].
+pub fn fraction_lost(missing: u64, due: u64) -> u8 {
+    (256 * missing).checked_div(due).unwrap_or(0).min(255) as u8
 }
 
 /// A time in the unit of [`Report::delay`].
