@@ -9,6 +9,7 @@ mod level;
 mod missing;
 mod reception;
 mod source;
+mod uplink;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub use fuzz::fuzz;
 pub use level::LevelMeter;
 use reception::Reception;
 pub use source::{ClockAnchor, LARGEST_GAP, Layer, MAX_LAYERS, RawPacket, Source};
+use uplink::Uplink;
 
 use crate::control::Control;
 use crate::rtp::Incoming;
@@ -64,6 +66,8 @@ pub struct Arrival {
     pub source: usize,
     /// Layer of the track.
     pub layer: usize,
+    /// Whether the publisher sends more than its link carries.
+    pub congested: bool,
     /// The packet.
     pub packet: RawPacket,
 }
@@ -115,6 +119,7 @@ pub struct Ingest {
     lines: Slab<Line>,
     streams: BTreeMap<u32, Role>,
     arrivals: Arrivals,
+    uplink: Uplink,
     /// The stream that was heard last, because feedback about arrivals has to name one.
     heard: u32,
     /// Where reports go: the path that was last seen to be authentic.
@@ -138,6 +143,7 @@ impl Ingest {
             lines: Slab::new(),
             streams: BTreeMap::new(),
             arrivals: Arrivals::new(now),
+            uplink: Uplink::default(),
             heard: 0,
             path: None,
             rtt: FIRST_RTT,
@@ -242,7 +248,7 @@ impl Ingest {
         self.heard = header.ssrc;
         let said = self.extensions.read(header.extensions);
         if let Some(number) = said.transport_number {
-            self.arrivals.push(now, number);
+            self.uplink.came(now, self.arrivals.push(now, number));
         }
         let kind = self.payload_kind(header.payload_type);
         let is_first = match self.streams.get(&header.ssrc) {
@@ -263,6 +269,13 @@ impl Ingest {
                 let clock_rate = codec.map_or(90_000, Codec::clock_rate);
                 if !is_first && !reception.accept(now, index, header, clock_rate) {
                     return None;
+                }
+                if codec.is_some_and(|codec| codec.kind() == MediaKind::Video) {
+                    self.uplink.observe(reception.late());
+                }
+                // What only larger pictures miss would take the place of new ones of the smallest.
+                if *layer > 0 && self.uplink.is_congested(now) {
+                    reception.missing.give_up();
                 }
                 self.ask_at = sooner(self.ask_at, reception.missing.next());
                 (*line, *layer, codec, index, payload)
@@ -293,7 +306,7 @@ impl Ingest {
             dependency: said.dependency.map(Arc::from),
             payload: Arc::from(payload),
         };
-        Some(Arrival { source, layer, packet })
+        Some(Arrival { source, layer, congested: self.uplink.is_congested(now), packet })
     }
 
     fn payload_kind(&self, payload_type: u8) -> Option<PayloadKind> {

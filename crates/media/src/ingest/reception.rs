@@ -12,6 +12,9 @@ use crate::sdp::MediaKind;
 /// no use without its first packet.
 const BEFORE: u64 = 16;
 
+/// How much of what packets come late is forgotten in a second: clocks differ by less.
+const FORGOTTEN: f64 = 0.002;
+
 /// The loss of fewer packets than this says nothing.
 const FEWEST_RATED: u64 = 20;
 
@@ -44,6 +47,8 @@ pub(super) struct Reception {
     rated: Counted,
     /// In seconds.
     jitter: f64,
+    /// How much later than the quickest the last picture came, in seconds.
+    late: f64,
     clock_rate: u32,
     /// Arrival and timestamp of the last packet that was new.
     last: (Instant, u32),
@@ -63,6 +68,7 @@ impl Reception {
             reported: Counted::default(),
             rated: Counted::default(),
             jitter: 0.0,
+            late: 0.0,
             clock_rate: 90_000,
             last: (now, timestamp),
             sender_report: None,
@@ -104,7 +110,7 @@ impl Reception {
         Some((index, found.after))
     }
 
-    /// RFC 3550 §A.8.
+    /// RFC 3550 §A.8, and what of it stays.
     fn note_jitter(&mut self, now: Instant, timestamp: u32) {
         let (at, before) = std::mem::replace(&mut self.last, (now, timestamp));
         let ticks = timestamp.wrapping_sub(before).cast_signed();
@@ -113,7 +119,13 @@ impl Reception {
             let passed = now.saturating_duration_since(at).as_secs_f64();
             let due = f64::from(ticks) / f64::from(self.clock_rate);
             self.jitter += ((passed - due).abs() - self.jitter) / 16.0;
+            self.late = (self.late + passed - due - passed * FORGOTTEN).max(0.0);
         }
+    }
+
+    /// How much later than the quickest the last picture or piece of sound came.
+    pub(super) fn late(&self) -> Duration {
+        Duration::try_from_secs_f64(self.late).unwrap_or(Duration::MAX)
     }
 
     /// The publisher's clock was told.

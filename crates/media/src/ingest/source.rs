@@ -153,13 +153,17 @@ impl Layer {
 
     /// A packet came.
     fn note(&mut self, now: Instant, raw: &RawPacket) {
+        self.packets += 1;
+        self.bytes += raw.payload.len() as u64;
+        // What is repeated tells how things were.
+        if self.highest.is_some_and(|highest| raw.sequence <= highest) {
+            return;
+        }
         if let Some(last) = self.last_packet.filter(|_| self.last_timestamp != Some(raw.timestamp)) {
             let passed = now.saturating_duration_since(last).min(LIVE_MOST);
             self.interval = Some(self.interval.map_or(passed, |usual| (usual * 7 + passed) / 8));
         }
         (self.last_packet, self.last_timestamp) = (Some(now), Some(raw.timestamp));
-        self.packets += 1;
-        self.bytes += raw.payload.len() as u64;
     }
 }
 
@@ -174,6 +178,8 @@ pub struct Source {
     pub layers: Vec<Layer>,
     /// Nothing is forwarded while muted.
     pub muted: bool,
+    /// The publisher sends more than its link carries: only the lowest layer is worth waiting for.
+    pub congested: bool,
     /// How loud it is.
     pub level: LevelMeter,
 }
@@ -206,6 +212,7 @@ impl Source {
             kind,
             layers: std::iter::repeat_with(|| Layer::new(kind)).take(layers).collect(),
             muted: false,
+            congested: false,
             level: LevelMeter::default(),
         }
     }
@@ -266,7 +273,8 @@ impl Source {
         for (index, layer) in self.layers.iter_mut().enumerate() {
             let interval = if index == 0 { KEYFRAME_INTERVAL } else { 2 * KEYFRAME_INTERVAL };
             let rested = layer.last_request.is_none_or(|at| now.saturating_duration_since(at) >= interval);
-            if layer.wanted && rested && layer.is_live(now) {
+            let is_in_time = index == 0 || !self.congested;
+            if layer.wanted && rested && is_in_time && layer.is_live(now) {
                 layer.wanted = false;
                 layer.last_request = Some(now);
                 due[index] = true;
@@ -308,9 +316,10 @@ impl Source {
     }
 
     /// The best layer for somebody who wants layer `wanted` at most: the highest live one of these, else the
-    /// lowest live one above, else the wanted one.
+    /// lowest live one above, else the wanted one. While the publisher's link is too narrow nobody wants more than the lowest.
     pub fn best_layer(&self, now: Instant, wanted: usize) -> usize {
         let live = |index: &usize| self.layers[*index].is_live(now) && !self.is_overtaken(*index);
+        let wanted = if self.congested { 0 } else { wanted };
         let top = wanted.min(self.layers.len() - 1);
         (0..=top).rev().find(live).or_else(|| (top + 1..self.layers.len()).find(live)).unwrap_or(top)
     }
@@ -428,6 +437,29 @@ mod tests {
         let mut alone = Source::new(SourceKey(1), MediaKind::Video, 3);
         let end = film(start, &mut alone, 3, 0..30);
         assert_eq!(alone.best_layer(end + Duration::from_millis(400), 2), 2, "all are held up");
+    }
+
+    #[test]
+    fn on_a_link_that_is_too_narrow_only_the_lowest_layer_counts() {
+        let mut source = Source::new(SourceKey(1), MediaKind::Video, 3);
+        let now = film(Instant::now(), &mut source, 3, 0..30);
+        source.congested = true;
+        assert_eq!(source.best_layer(now, 2), 0);
+        (0..3).for_each(|layer| source.want_keyframe(layer));
+        assert_eq!(source.due_keyframes(now).collect::<Vec<_>>(), [0]);
+        source.congested = false;
+        assert_eq!(source.best_layer(now, 2), 2);
+        assert_eq!(source.due_keyframes(now).collect::<Vec<_>>(), [1, 2], "later is not too late");
+    }
+
+    #[test]
+    fn what_is_repeated_does_not_keep_a_layer_alive() {
+        let start = Instant::now();
+        let mut source = Source::new(SourceKey(1), MediaKind::Video, 3);
+        film(start, &mut source, 3, 0..30);
+        let now = film(start, &mut source, 1, 30..60);
+        source.push(now, 2, raw(20, Codec::Vp8, &[0x10, 1]));
+        assert_eq!(source.best_layer(now, 2), 0);
     }
 
     #[test]

@@ -25,6 +25,8 @@ struct Publisher {
     sender: SrtpSender,
     receiver: SrtpReceiver,
     transport_number: u16,
+    /// Of the next packets, in ticks of 90 kHz.
+    timestamp: u32,
 }
 
 /// What is handed over of a packet: track, layer, number and payload.
@@ -47,7 +49,7 @@ impl Publisher {
         ingest.publish("0", 8);
         let keys = SrtpKeys::new(SrtpProfile::AEAD_AES_128_GCM, &[5; 56]).expect("long enough");
         let ((sender, _), (_, receiver)) = (keys.contexts(false), keys.contexts(true));
-        Self { now, ingest, sender, receiver, transport_number: 0 }
+        Self { now, ingest, sender, receiver, transport_number: 0, timestamp: 9 }
     }
 
     fn wait(&mut self, ms: u64) {
@@ -64,7 +66,7 @@ impl Publisher {
     ) -> Handed {
         let mut bytes = vec![0x90, payload_type];
         bytes.extend_from_slice(&(index as u16).to_be_bytes());
-        bytes.extend_from_slice(&[0, 0, 0, 9]);
+        bytes.extend_from_slice(&self.timestamp.to_be_bytes());
         bytes.extend_from_slice(&ssrc.to_be_bytes());
         bytes.extend_from_slice(&[0xbe, 0xde, 0, 0]);
         let [high, low] = self.transport_number.to_be_bytes();
@@ -164,6 +166,32 @@ fn what_is_missing_is_asked_for_and_taken_once() {
     publisher.wait(1_000);
     assert_eq!(publisher.asked(), []);
     assert_eq!(publisher.ingest.ask_at(), None);
+}
+
+#[test]
+fn on_a_link_that_is_too_narrow_only_the_smallest_picture_is_worth_asking_for() {
+    const SSRCS: [u32; 3] = [1_000, 2_000, 3_000];
+    let mut publisher = Publisher::new();
+    // A picture of four packets a layer; a busy link takes five milliseconds more for each and loses every other packet.
+    let picture = |publisher: &mut Publisher, nth: u64, is_narrow: bool| {
+        publisher.timestamp += 33 * 90;
+        publisher.wait(if is_narrow { 38 } else { 33 });
+        for (ssrc, rid) in SSRCS.into_iter().zip(["q", "h", "f"]) {
+            for index in 4 * nth..4 * nth + 4 {
+                if is_narrow && index % 2 == 1 {
+                    publisher.transport_number += 1;
+                } else {
+                    publisher.packet(VIDEO, ssrc, index, &[(MID, "1"), (RID, rid)], b"a");
+                }
+            }
+        }
+        publisher.asked()
+    };
+    (1..30).for_each(|nth| assert_eq!(picture(&mut publisher, nth, false), []));
+    let asked: Vec<Vec<_>> = (30..70).map(|nth| picture(&mut publisher, nth, true)).collect();
+    let of = |asked: &[Vec<(u32, u16)>], ssrc: u32| asked.iter().flatten().any(|(of, _)| *of == ssrc);
+    assert!(of(&asked[..10], 3_000), "it may be the air");
+    assert!(of(&asked[30..], 1_000) && !of(&asked[30..], 2_000) && !of(&asked[30..], 3_000));
 }
 
 #[test]

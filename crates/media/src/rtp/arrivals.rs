@@ -28,8 +28,8 @@ impl Arrivals {
         Self { start, highest: None, base: 0, came: Vec::new(), count: 0 }
     }
 
-    /// A packet of that number has arrived.
-    pub fn push(&mut self, now: Instant, number: u16) {
+    /// A packet of that number has arrived. Returns the number with roll-overs.
+    pub fn push(&mut self, now: Instant, number: u16) -> u64 {
         let number = match self.highest {
             // From 2^16 on, so that what is older than the first has a number too.
             None => {
@@ -43,6 +43,7 @@ impl Arrivals {
             let at = now.saturating_duration_since(self.start).as_micros() / 250;
             self.came.push((number, at as i64));
         }
+        number
     }
 
     /// Packets that have not been told of.
@@ -130,7 +131,7 @@ mod tests {
     fn many_packets_and_wide_gaps_take_several() {
         let start = Instant::now();
         let mut arrivals = Arrivals::new(start);
-        (0..1_200).for_each(|number| arrivals.push(start, number));
+        (0..1_200).for_each(|number| _ = arrivals.push(start, number));
         assert_eq!(told(&mut arrivals), (0..1_200).map(|number| (number, true)).collect::<Vec<_>>());
         arrivals.push(start, 20_000);
         assert_eq!(told(&mut arrivals), [(20_000, true)]);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::write::{push_application_line, push_codecs, push_media_line, push_sending, push_transport};
+use super::write::{Flow, push_application_line, push_codecs, push_media_line, push_sending, push_transport};
 use super::{
     Direction, LocalEndpoint, Media, MediaKind, MediaType, Offered, PayloadTypes, Sending, Session, uri,
 };
@@ -112,24 +112,29 @@ fn write_media(sdp: &mut String, media: &Media, plan: &MediaPlan, whole: &Answer
     let kind = if media.kind == MediaType::Audio { MediaKind::Audio } else { MediaKind::Video };
     push_media_line(sdp, kind, &media.mid, codecs);
     push_transport(sdp, whole.credentials, whole.endpoint, "passive", candidates);
-    match plan {
+    let flow = match plan {
         MediaPlan::Receive(receive) => {
             let dtx = if receive.dtx { ";usedtx=1" } else { "" };
             let stereo = if receive.stereo { ";stereo=1;maxaveragebitrate=510000" } else { "" };
-            push_codecs(sdp, "recvonly", codecs, false, &format!("{dtx}{stereo}"));
+            push_codecs(sdp, Flow::Receive, codecs, &format!("{dtx}{stereo}"));
+            Flow::Receive
         }
         MediaPlan::Send(SendPlan { sending, .. }) => {
-            push_codecs(sdp, "sendonly", codecs, true, if sending.stereo { ";sprop-stereo=1" } else { "" });
+            push_codecs(sdp, Flow::Send, codecs, if sending.stereo { ";sprop-stereo=1" } else { "" });
             push_sending(sdp, sending);
+            Flow::Send
         }
         MediaPlan::Reject | MediaPlan::Application | MediaPlan::Inactive(_) => {
-            push_codecs(sdp, "inactive", codecs, false, "");
+            push_codecs(sdp, Flow::Nothing, codecs, "");
+            Flow::Nothing
         }
-    }
+    };
     // The same on every line: Chromium offers on a new one what was agreed on for the others.
     let playout_delay =
         media.extensions.iter().filter(|(_, name)| whole.playout_delay && name == uri::PLAYOUT_DELAY);
-    for (id, uri) in accepted_extensions(media).chain(playout_delay) {
+    let accepted =
+        accepted_extensions(media).filter(|(_, name)| name != uri::TRANSPORT_CC || flow.tells_arrivals(kind));
+    for (id, uri) in accepted.chain(playout_delay) {
         let _ = write!(sdp, "a=extmap:{id} {uri}\r\n");
     }
     if !media.rids.is_empty() {

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::write::{push_application_line, push_codecs, push_media_line, push_sending, push_transport};
+use super::write::{Flow, push_application_line, push_codecs, push_media_line, push_sending, push_transport};
 use super::{Codec, LocalEndpoint, MediaKind, Offered, PayloadTypes, uri};
 use crate::ids::IceCredentials;
 
@@ -80,9 +80,9 @@ fn write_line(sdp: &mut String, credentials: &IceCredentials, endpoint: &LocalEn
     let codecs: Vec<Offered> = line.codecs.iter().map(|codec| numbers.of(*codec).clone()).collect();
     push_media_line(sdp, line.kind, &line.mid, &codecs);
     push_transport(sdp, credentials, endpoint, "actpass", false);
-    let direction = if line.sending.is_some() { "sendonly" } else { "inactive" };
+    let flow = if line.sending.is_some() { Flow::Send } else { Flow::Nothing };
     let stereo = line.sending.as_ref().is_some_and(|sending| sending.stereo);
-    push_codecs(sdp, direction, &codecs, true, if stereo { ";sprop-stereo=1" } else { "" });
+    push_codecs(sdp, flow, &codecs, if stereo { ";sprop-stereo=1" } else { "" });
     let _ = write!(sdp, "a=extmap:{TRANSPORT_EXTENSION} {}\r\n", uri::TRANSPORT_CC);
     let _ = write!(sdp, "a=extmap:{MID_EXTENSION} {}\r\n", uri::MID);
     if line.kind == MediaKind::Video {

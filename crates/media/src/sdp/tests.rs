@@ -168,7 +168,10 @@ fn an_answer_mirrors_its_offer() {
             if ours.kind != MediaType::Application {
                 assert_eq!(ours.direction, Direction::RecvOnly);
             }
+            let is_told = ours.extensions.iter().any(|(_, name)| name == uri::TRANSPORT_CC);
+            assert_eq!(is_told, ours.kind == MediaType::Video, "when sound arrives is not told");
         }
+        assert_eq!(text.matches(" transport-cc").count(), answer.media[1].codecs.len());
         assert_eq!(text.matches("a=candidate:1 1 udp").count(), 1, "one m-line carries the candidates");
         assert!(text.contains("a=candidate:101 1 tcp") && text.contains("tcptype passive"));
         assert!(text.contains("a=ice-lite\r\n"));

@@ -26,15 +26,43 @@ pub(super) fn push_application_line(sdp: &mut String, mid: &str) {
     );
 }
 
-/// Appends direction, codecs and their feedback. With `remb` a client that cannot tell when packets arrive may say what
-/// it believes that the connection carries; `opus` follows the parameters of Opus.
-pub(super) fn push_codecs(sdp: &mut String, direction: &str, codecs: &[Offered], remb: bool, opus: &str) {
-    let _ = write!(sdp, "a={direction}\r\na=rtcp-mux\r\na=rtcp-rsize\r\n");
+/// What we do on an m-line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    Send,
+    Receive,
+    /// Nothing now; sending may follow.
+    Nothing,
+}
+
+impl Flow {
+    fn attribute(self) -> &'static str {
+        match self {
+            Self::Send => "sendonly",
+            Self::Receive => "recvonly",
+            Self::Nothing => "inactive",
+        }
+    }
+
+    /// Whether it is told when each packet arrives. Not of published sound, as with livekit-server: Chromium would keep
+    /// its estimate for both at what sound takes beside it, for RED doubles the sound behind the estimate's back. The
+    /// queue before a narrow link then never empties.
+    pub(super) fn tells_arrivals(self, kind: MediaKind) -> bool {
+        (self, kind) != (Self::Receive, MediaKind::Audio)
+    }
+}
+
+/// Appends direction, codecs and their feedback; `opus` follows the parameters of Opus.
+pub(super) fn push_codecs(sdp: &mut String, flow: Flow, codecs: &[Offered], opus: &str) {
+    let _ = write!(sdp, "a={}\r\na=rtcp-mux\r\na=rtcp-rsize\r\n", flow.attribute());
     let number_of_opus = codecs.iter().find(|c| c.codec == Codec::Opus).map_or(0, |c| c.payload_type);
     for Offered { payload_type: pt, codec, rtx } in codecs {
         let _ = write!(sdp, "a=rtpmap:{pt} {}\r\n", codec.rtpmap());
-        let _ = write!(sdp, "a=rtcp-fb:{pt} transport-cc\r\n");
-        if remb && codec.kind() == MediaKind::Video {
+        if flow.tells_arrivals(codec.kind()) {
+            let _ = write!(sdp, "a=rtcp-fb:{pt} transport-cc\r\n");
+        }
+        // A client that cannot tell when packets arrive may say what it believes that the connection carries.
+        if flow == Flow::Send && codec.kind() == MediaKind::Video {
             let _ = write!(sdp, "a=rtcp-fb:{pt} goog-remb\r\n");
         }
         match codec {

@@ -351,9 +351,10 @@ impl Shard {
 
     /// A packet of a published track: into its ring, and to everybody who is to have it.
     fn forward(&mut self, now: Instant, arrival: Arrival) {
-        let Arrival { source, layer, packet: raw } = arrival;
+        let Arrival { source, layer, congested, packet: raw } = arrival;
         let Self { published, peers, queue, lost, pacing, in_picture, .. } = self;
         let Published { source, subscribers, .. } = &mut published[source];
+        source.congested = congested;
         *in_picture = source.kind == MediaKind::Video && !raw.marker;
         let Some(sequence) = source.push(now, layer, raw).map(|packet| packet.sequence) else { return };
         let source = &*source;
