@@ -21,6 +21,11 @@ const LIVE_PICTURES: u32 = 10;
 const LIVE_LEAST: Duration = Duration::from_millis(500);
 /// … and at most for this, which is what counts at first. Screen sharing may send one picture a second.
 const LIVE_MOST: Duration = Duration::from_millis(1500);
+/// What a layer took before it went counts for this long after it has come back, while too little of it is there to be
+/// measured …
+const REMEMBERED: Duration = Duration::from_secs(1);
+/// … and was measured over this time.
+const BEFORE: Duration = Duration::from_secs(2);
 /// One in so many bytes of a key frame counts for what a layer takes: key frames are the exception. If all of them counted,
 /// asking for one would make a shared screen too large for the link that asks, which then pauses it and has to ask again.
 const KEYFRAME_WEIGHT: usize = 8;
@@ -62,6 +67,8 @@ pub struct Layer {
     keyframe_timestamp: Option<u32>,
     /// What usually passes from one picture to the next.
     interval: Option<Duration>,
+    /// When it came back after it had gone, and what it took before.
+    back: Option<(Instant, [[Bitrate; TEMPORAL]; SPATIAL])>,
     /// Clock of the publisher in ticks of this layer.
     pub clock: Option<ClockAnchor>,
     /// When a key frame was last asked for.
@@ -91,6 +98,7 @@ impl Layer {
             last_timestamp: None,
             keyframe_timestamp: None,
             interval: None,
+            back: None,
             clock: None,
             last_request: None,
             wanted: false,
@@ -151,6 +159,26 @@ impl Layer {
         self.last_packet.is_some_and(|at| now.saturating_duration_since(at) < live_for)
     }
 
+    /// Whether the packet that came at `now` is the first after the layer had gone.
+    pub fn has_come_back(&self, now: Instant) -> bool {
+        self.back.is_some_and(|(at, _)| at == now)
+    }
+
+    /// What it needs, by spatial and temporal layer, measured over `time`; zero if it is not live.
+    fn bitrates(&self, now: Instant, time: Duration) -> [[Bitrate; TEMPORAL]; SPATIAL] {
+        if !self.is_live(now) {
+            return [[Bitrate::ZERO; TEMPORAL]; SPATIAL];
+        }
+        let mut rates = self.rates.bitrates(now, time);
+        if let Some((at, before)) = &self.back
+            && now.saturating_duration_since(*at) < REMEMBERED
+        {
+            let before = before.iter().flatten();
+            rates.iter_mut().flatten().zip(before).for_each(|(rate, before)| *rate = (*rate).max(*before));
+        }
+        rates
+    }
+
     /// A packet came.
     fn note(&mut self, now: Instant, raw: &RawPacket) {
         self.packets += 1;
@@ -158,6 +186,9 @@ impl Layer {
         // What is repeated tells how things were.
         if self.highest.is_some_and(|highest| raw.sequence <= highest) {
             return;
+        }
+        if let Some(last) = self.last_packet.filter(|_| !self.is_live(now)) {
+            self.back = Some((now, self.rates.bitrates(last, BEFORE)));
         }
         if let Some(last) = self.last_packet.filter(|_| self.last_timestamp != Some(raw.timestamp)) {
             let passed = now.saturating_duration_since(last).min(LIVE_MOST);
@@ -292,14 +323,11 @@ impl Source {
     pub fn bitrates(&self, now: Instant, time: Duration) -> [[Bitrate; TEMPORAL]; SPATIAL] {
         let mut rates = [[Bitrate::ZERO; TEMPORAL]; SPATIAL];
         if let [only] = self.layers.as_slice() {
-            if only.is_live(now) {
-                rates = only.rates.bitrates(now, time);
-            }
-            return rates;
+            return only.bitrates(now, time);
         }
         // Of several streams each is one layer, whatever its packets say.
-        for (layer, rates) in self.layers.iter().zip(&mut rates).filter(|(layer, _)| layer.is_live(now)) {
-            for (all, one) in layer.rates.bitrates(now, time).iter().flat_map(|row| row.iter().enumerate()) {
+        for (layer, rates) in self.layers.iter().zip(&mut rates) {
+            for (all, one) in layer.bitrates(now, time).iter().flat_map(|row| row.iter().enumerate()) {
                 rates[all] = rates[all].max(*one);
             }
         }
@@ -450,6 +478,24 @@ mod tests {
         source.congested = false;
         assert_eq!(source.best_layer(now, 2), 2);
         assert_eq!(source.due_keyframes(now).collect::<Vec<_>>(), [1, 2], "later is not too late");
+    }
+
+    #[test]
+    fn a_layer_that_comes_back_needs_what_it_took_before() {
+        let start = Instant::now();
+        let mut source = Source::new(SourceKey(1), MediaKind::Video, 3);
+        film(start, &mut source, 3, 0..90);
+        let now = film(start, &mut source, 1, 90..150);
+        let top = |source: &Source, now: Instant| source.bitrates(now, BEFORE)[2][0].as_bps();
+        assert_eq!(top(&source, now), 0);
+        let packet = RawPacket { timestamp: 150 * 2_970, ..raw(90, Codec::Vp8, &[0x10, 0]) };
+        source.push(now, 2, packet);
+        assert!(source.layers[2].has_come_back(now) && !source.layers[0].has_come_back(now));
+        // A picture of 70 bytes every 33 ms.
+        let bps = top(&source, now);
+        assert!((15_000..19_000).contains(&bps), "{bps}");
+        let later = film(start, &mut source, 3, 151..190);
+        assert!(!source.layers[2].has_come_back(later) && top(&source, later) > 0);
     }
 
     #[test]

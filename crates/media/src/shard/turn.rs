@@ -351,13 +351,17 @@ impl Shard {
 
     /// A packet of a published track: into its ring, and to everybody who is to have it.
     fn forward(&mut self, now: Instant, arrival: Arrival) {
-        let Arrival { source, layer, congested, packet: raw } = arrival;
-        let Self { published, peers, queue, lost, pacing, in_picture, .. } = self;
-        let Published { source, subscribers, .. } = &mut published[source];
+        let Arrival { source: index, layer, congested, packet: raw } = arrival;
+        let Published { source, .. } = &mut self.published[index];
         source.congested = congested;
-        *in_picture = source.kind == MediaKind::Video && !raw.marker;
-        let Some(sequence) = source.push(now, layer, raw).map(|packet| packet.sequence) else { return };
-        let source = &*source;
+        self.in_picture = source.kind == MediaKind::Video && !raw.marker;
+        let Some(packet) = source.push(now, layer, raw) else { return };
+        let (sequence, keyframe_start) = (packet.sequence, packet.keyframe_start);
+        if keyframe_start && source.layers[layer].has_come_back(now) {
+            self.offer_layer(now, index);
+        }
+        let Self { published, peers, queue, lost, pacing, .. } = self;
+        let Some(Published { source, subscribers, .. }) = published.get(index) else { return };
         let Some(packet) = source.layers[layer].ring.get(sequence) else { return };
         for (peer, track) in subscribers.iter() {
             let forwarded = catch_unwind(AssertUnwindSafe(|| {
@@ -374,6 +378,18 @@ impl Shard {
         }
         if !self.pacing.is_empty() {
             self.next_pace.get_or_insert(now + pacer::TICK);
+        }
+    }
+
+    /// A layer of a track has come back: whoever has room for it takes it at once, and no other key frame is needed.
+    fn offer_layer(&mut self, now: Instant, index: usize) {
+        let subscribers: Vec<usize> =
+            self.published[index].subscribers.iter().map(|(peer, _)| *peer).collect();
+        for peer in subscribers {
+            self.guarded(peer, |shard| {
+                shard.peers[peer].egress.reconsider(now);
+                shard.allocate(now, peer);
+            });
         }
     }
 

@@ -93,8 +93,8 @@ pub const SCENARIOS: &[Scenario] = &[
         length: s(70),
         watched: &[BOB_ALICE],
         holds: &[
-            // The link loses nearly everything for half a second, and a queue more. A second later the small picture moves.
-            hold(BOB_ALICE, 20, 40, Law::Pictures(ms(1_500))),
+            // The link loses nearly everything for half a second, and a queue more. The small picture moves soon after.
+            hold(BOB_ALICE, 20, 40, Law::Pictures(ms(800))),
             hold(BOB_ALICE, 22, 40, Law::Layers(0, 0)),
             hold(BOB_ALICE, 22, END, Law::Pictures(ms(150))),
             // What comes back is used at its first key frame, without a freeze.
