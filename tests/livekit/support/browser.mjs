@@ -80,13 +80,15 @@ export async function leave(...tabs) {
 }
 
 /** Waits until `check` gives something true; fails after `seconds` with what it gave last. */
-export async function until(what, check, seconds = 20) {
+export async function until(what, check, seconds = 30) {
   const end = Date.now() + seconds * 1000;
   let last;
-  while (Date.now() < end) {
+  // What is true when the time is over came in time, however long a busy machine takes for each look.
+  for (let isOver = false; !isOver; ) {
+    isOver = Date.now() >= end;
     last = await check();
     if (last && last.ok !== false) return last;
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    if (!isOver) await new Promise((resolve) => setTimeout(resolve, 100));
   }
   throw new Error(`${what} did not happen within ${seconds} s; last: ${JSON.stringify(last)}`);
 }
