@@ -103,16 +103,25 @@ export async function sees(tab, who) {
   });
 }
 
+/** Gives how far a counter has come since it was first read. It begins anew with each connection, and the first reading may be of one that has ended. */
+export function since() {
+  let from;
+  return (now) => {
+    if (now === undefined) return 0;
+    from = Math.min(from ?? now, now);
+    return now - from;
+  };
+}
+
 /** Waits until `tab` decodes new pictures of `who` and hears new sound. */
 export async function seesAndHears(tab, who) {
-  const before = (await tab.evaluate(() => window.incoming()))[who];
+  const [seen, heard] = [since(), since()];
   const picture = await tab.evaluate((who) => window.picture(who), who);
   return until(`${tab.identity} sees and hears ${who}`, async () => {
     const now = (await tab.evaluate(() => window.incoming()))[who] ?? {};
     const { camera, microphone } = now;
     const moved = (await tab.evaluate((who) => window.picture(who), who)) !== picture;
-    const frames = (camera?.frames ?? 0) - (before?.camera?.frames ?? 0);
-    const energy = (microphone?.energy ?? 0) - (before?.microphone?.energy ?? 0);
+    const [frames, energy] = [seen(camera?.frames), heard(microphone?.energy)];
     return { ok: frames > 15 && energy > 0.001 && moved, frames, energy, moved, now };
   });
 }
