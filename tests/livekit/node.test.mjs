@@ -1,12 +1,14 @@
 // LiveKit's Node SDK (its Rust core): two of its kind, beside a browser, encrypted end to end, and through reconnects.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { ParticipantInfo_State } from '@livekit/protocol';
 import {
   AudioFrame, AudioSource, AudioStream, EncryptionType, LocalAudioTrack, LocalVideoTrack, Room, RoomEvent, SimulateScenarioKind,
   TrackKind, TrackPublishOptions, TrackSource, VideoBufferType, VideoFrame, VideoSource, VideoStream, dispose,
 } from '@livekit/rtc-node';
+import { RoomServiceClient } from 'livekit-server-sdk';
 import { launch, leave, person, servePage, until } from './support/browser.mjs';
-import { startServer, token } from './support/server.mjs';
+import { KEY, SECRET, startServer, token } from './support/server.mjs';
 
 const [WIDTH, HEIGHT] = [640, 360];
 const RATE = 48_000;
@@ -121,6 +123,9 @@ test('data, streams, calls and attributes', { timeout: 90_000 }, async () => {
   const grant = { canUpdateOwnMetadata: true };
   const [alice, bob, carol] = [await join('data', 'alice', { grant }), await join('data', 'bob'), await join('data', 'carol')];
   await Promise.all([knows(alice, 'bob'), knows(alice, 'carol'), knows(bob, 'alice')]);
+  // Nobody keeps a lossy message for those whose channels are not open yet.
+  const api = new RoomServiceClient(server.http, KEY, SECRET);
+  await until('all can be reached', async () => (await api.listParticipants('data')).filter(({ state }) => state === ParticipantInfo_State.ACTIVE).length === 3);
   const received = { bob: [], carol: [] };
   for (const room of [bob, carol]) {
     room.on(RoomEvent.DataReceived, (data, from, _, topic) => received[room.localParticipant.identity].push([from.identity, new TextDecoder().decode(data), topic ?? '']));
