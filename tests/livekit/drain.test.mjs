@@ -33,7 +33,7 @@ test(`${PEOPLE} people are back after a restart`, { timeout: 120_000 }, async ()
   });
   const output = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr']) load[name].setEncoding('utf8').on('data', (text) => (output[name] += text));
-  const ended = new Promise((resolve) => load.once('exit', resolve));
+  const ended = new Promise((resolve) => load.once('close', resolve));
   await until('everybody has come', () => output.stderr.includes('measuring'), 60);
   const everybodyIsIn = async () => {
     const now = await present();

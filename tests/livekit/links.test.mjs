@@ -23,7 +23,7 @@ async function links(...args) {
   const child = spawn(LINKS, ['--plenum', PLENUM, '--ours-only', '--out', out, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   let said = '';
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (said += text));
-  const code = await new Promise((resolve, reject) => child.once('exit', resolve).once('error', reject));
+  const code = await new Promise((resolve, reject) => child.once('close', resolve).once('error', reject));
   return { code, said, kept: code === 0 ? JSON.parse(readFileSync(join(out, 'links.json'), 'utf8')) : undefined };
 }
 

@@ -16,7 +16,7 @@ async function load(server, flags, env = {}) {
       output[name] += text;
     });
   }
-  const code = await new Promise((resolve) => child.once('exit', resolve));
+  const code = await new Promise((resolve) => child.once('close', resolve));
   return { code, ...output, report: output.stdout ? JSON.parse(output.stdout) : undefined };
 }
 

@@ -35,7 +35,7 @@ function run(name) {
   });
   const output = [];
   child.stdout.on('data', (data) => output.push(data.toString()));
-  const done = new Promise((resolve) => child.once('exit', resolve));
+  const done = new Promise((resolve) => child.once('close', resolve));
   return { output, done, stop: () => child.kill() };
 }
 
