@@ -15,8 +15,8 @@ const PROGRAMS = {
 };
 /** The binary under test. */
 export const PLENUM = PROGRAMS.plenum;
-const START_TIMEOUT_MS = 30_000;
-const STOP_TIMEOUT_MS = 15_000;
+const START_TIMEOUT_MS = 60_000;
+const STOP_TIMEOUT_MS = 30_000;
 
 /**
  * @typedef {object} Options
