@@ -30,6 +30,7 @@ export function servePage() {
 /** A browser, with further flags; capture is 640×360 at 15 frames a second. */
 export function launch(flags = []) {
   return chromium.launch({
+    timeout: 120_000,
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: [
       '--headless=new',
@@ -62,6 +63,7 @@ export async function person(browser, url) {
 async function open(browser) {
   const context = await browser.newContext({ permissions: ['camera', 'microphone'] });
   const tab = await context.newPage();
+  tab.setDefaultNavigationTimeout(90_000);
   tab.on('pageerror', (error) => console.error('page error:', error.message));
   if (process.env.DEBUG_PAGE) tab.on('console', (message) => console.error('page:', message.text()));
   return tab;
