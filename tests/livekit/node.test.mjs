@@ -108,7 +108,7 @@ async function eachOther(alice, bob) {
 
 const knows = (room, who) => until(`${room.localParticipant.identity} knows ${who}`, () => room.remoteParticipants.has(who));
 
-test('two Node participants see and hear each other', { timeout: 90_000 }, async () => {
+test('two Node participants see and hear each other', { timeout: 180_000 }, async () => {
   const [alice, bob] = [await join('media', 'alice'), await join('media', 'bob')];
   const ends = [await publish(alice), await publish(bob)];
   await eachOther(alice, bob);
@@ -119,7 +119,7 @@ test('two Node participants see and hear each other', { timeout: 90_000 }, async
   await Promise.all([alice.disconnect(), bob.disconnect()]);
 });
 
-test('data, streams, calls and attributes', { timeout: 90_000 }, async () => {
+test('data, streams, calls and attributes', { timeout: 180_000 }, async () => {
   const grant = { canUpdateOwnMetadata: true };
   const [alice, bob, carol] = [await join('data', 'alice', { grant }), await join('data', 'bob'), await join('data', 'carol')];
   await Promise.all([knows(alice, 'bob'), knows(alice, 'carol'), knows(bob, 'alice')]);
@@ -169,7 +169,7 @@ test('data, streams, calls and attributes', { timeout: 90_000 }, async () => {
   await until('they are gone', () => alice.isConnected === false);
 });
 
-describe('with a browser', { timeout: 120_000 }, () => {
+describe('with a browser', { timeout: 240_000 }, () => {
   let site, browser;
   before(async () => {
     [site, browser] = [await servePage(), await launch()];
@@ -219,7 +219,7 @@ for (const [scenario, outcome] of Object.entries({
   SIMULATE_NODE_FAILURE: 'begins anew',
   SIMULATE_SERVER_LEAVE: 'ends',
 })) {
-  test(`after ${scenario} the session ${outcome}`, { timeout: 90_000 }, async () => {
+  test(`after ${scenario} the session ${outcome}`, { timeout: 180_000 }, async () => {
     const [alice, bob] = [await join(scenario, 'alice'), await join(scenario, 'bob')];
     const ends = [await publish(alice), await publish(bob)];
     await eachOther(alice, bob);
