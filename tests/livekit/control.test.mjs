@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { RoomServiceClient, TrackSource } from 'livekit-server-sdk';
-import { launch, leave, person, servePage, until } from './support/browser.mjs';
+import { launch, leave, person, servePage, since, until } from './support/browser.mjs';
 import { KEY, SECRET, startServer, token } from './support/server.mjs';
 
 let server, site, browser, api;
@@ -36,12 +36,12 @@ for (const connections of ['one connection', 'two connections']) {
       const events = await tab.evaluate((kind) => window.events.filter((event) => event.kind === kind), kind);
       return events.filter(fits).at(-1) ?? { ok: false, events };
     });
-  const frames = async (tab, who, source = 'camera') => (await tab.evaluate(() => window.incoming()))[who]?.[source]?.frames ?? 0;
+  const frames = async (tab, who, source = 'camera') => (await tab.evaluate(() => window.incoming()))[who]?.[source]?.frames;
   async function sees(tab, who, source) {
-    const first = await frames(tab, who, source);
+    const seen = since();
     await until(`${tab.identity} sees ${source ?? 'camera'} of ${who}`, async () => {
       const now = await frames(tab, who, source);
-      return { ok: now > first + 10, now };
+      return { ok: seen(now) > 10, now };
     });
   }
 

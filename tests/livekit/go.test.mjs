@@ -31,7 +31,7 @@ for (const program of ['plenum', 'livekit']) {
       const output = [];
       const child = spawn(join(folder, 'sdk.test'), ['-test.v', '-test.timeout=200s'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
       for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => output.push(data));
-      const code = await new Promise((resolve) => child.once('exit', resolve));
+      const code = await new Promise((resolve) => child.once('close', resolve));
       assert.equal(code, 0, `${Buffer.concat(output)}\n== server\n${server.process.tail()}`);
     } finally {
       assert.equal(await server.stop(), 0, 'it drains');

@@ -11,6 +11,8 @@ import { PLENUM } from '../peers/launch.mjs';
 const LINKS = process.env.LINKS_BIN ?? fileURLToPath(new URL('../../target/debug/links', import.meta.url));
 /** What it says where such networks cannot be made. */
 const SKIPPED = 77;
+/** Percent of packets that this machine may carry late where figures are to be believed, as the program says itself. */
+const LATE_MAX = 5;
 
 let out;
 before(() => {
@@ -23,13 +25,16 @@ async function links(...args) {
   const child = spawn(LINKS, ['--plenum', PLENUM, '--ours-only', '--out', out, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   let said = '';
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (said += text));
-  const code = await new Promise((resolve, reject) => child.once('exit', resolve).once('error', reject));
+  const code = await new Promise((resolve, reject) => child.once('close', resolve).once('error', reject));
   return { code, said, kept: code === 0 ? JSON.parse(readFileSync(join(out, 'links.json'), 'utf8')) : undefined };
 }
 
-test('somebody on a link of 5,000 kbit/s and 60 ms sees and hears', { timeout: 90_000 }, async (t) => {
-  const { code, said, kept } = await links('--for', '15s', 'a good link');
+test('somebody on a link of 5,000 kbit/s and 60 ms sees and hears', { timeout: 240_000 }, async (t) => {
+  const play = () => links('--for', '15s', 'a good link');
+  let { code, said, kept } = await play();
   if (code === SKIPPED) return t.skip(said.trim());
+  // Where the machine was late, the link was another than it should be: it is played anew, whatever was seen.
+  for (let again = 0; kept?.[0].late > LATE_MAX && again < 2; again++) ({ code, said, kept } = await play());
   assert.equal(code, 0, said);
   const [{ call, server, views }] = kept;
   assert.deepEqual([kept.length, call, server, views.length], [1, 'a good link', 'plenum', 1]);

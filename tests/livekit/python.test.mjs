@@ -35,19 +35,19 @@ function run(name) {
   });
   const output = [];
   child.stdout.on('data', (data) => output.push(data.toString()));
-  const done = new Promise((resolve) => child.once('exit', resolve));
+  const done = new Promise((resolve) => child.once('close', resolve));
   return { output, done, stop: () => child.kill() };
 }
 
-test('two Python participants see, hear and write to each other', { timeout: 90_000 }, async () => {
+test('two Python participants see, hear and write to each other', { timeout: 180_000 }, async () => {
   assert.equal(await run('media_and_data').done, 0);
 });
 
-test('the server API answers the official client', { timeout: 90_000 }, async () => {
+test('the server API answers the official client', { timeout: 180_000 }, async () => {
   assert.equal(await run('server_api').done, 0);
 });
 
-test('a browser and a Python participant share a room', { timeout: 120_000 }, async () => {
+test('a browser and a Python participant share a room', { timeout: 240_000 }, async () => {
   const site = await servePage();
   const browser = await launch();
   const peer = run('with_browser');

@@ -14,7 +14,7 @@ from livekit import api, rtc
 URL = os.environ["LIVEKIT_URL"]
 KEY = os.environ.get("LIVEKIT_API_KEY")
 SECRET = os.environ.get("LIVEKIT_API_SECRET")
-TIMEOUT = 30
+TIMEOUT = 45
 PATIENCE = 5
 
 
@@ -64,12 +64,16 @@ async def receive(room: rtc.Room, who: str) -> None:
     """Waits until a moving picture and a sound of `who` came in."""
     seen: set[int] = set()
     loud = asyncio.Event()
+    first = asyncio.Event()
     moving = asyncio.Event()
     tasks = []
 
     async def watch(track: rtc.Track, publication: rtc.RemoteTrackPublication):
         try:
-            await asyncio.wait_for(look(rtc.VideoStream(track, format=rtc.VideoBufferType.RGBA)), PATIENCE)
+            looking = asyncio.create_task(look(rtc.VideoStream(track, format=rtc.VideoBufferType.RGBA)))
+            tasks.append(looking)
+            await asyncio.wait_for(first.wait(), PATIENCE)
+            await looking
         except asyncio.TimeoutError:
             # In one of a hundred runs the SDK decodes all pictures of a track and shows none, with livekit-server as
             # well. Another subscription helps; `subscribed` hears of it.
@@ -80,6 +84,7 @@ async def receive(room: rtc.Room, who: str) -> None:
 
     async def look(stream: rtc.VideoStream):
         async for event in stream:
+            first.set()
             seen.add(hash(bytes(event.frame.data[::997])))
             if len(seen) > 10:
                 moving.set()

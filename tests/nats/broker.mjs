@@ -139,7 +139,7 @@ export async function startNatsServer(definition, dir = mkdtempSync(join(tmpdir(
 }
 
 async function portsFile(dir) {
-  for (let tries = 0; tries < 500; tries++) {
+  for (let tries = 0; tries < 3_000; tries++) {
     const name = readdirSync(dir).find((entry) => entry.endsWith(".ports"));
     if (name) {
       try {

@@ -15,8 +15,8 @@ const PROGRAMS = {
 };
 /** The binary under test. */
 export const PLENUM = PROGRAMS.plenum;
-const START_TIMEOUT_MS = 30_000;
-const STOP_TIMEOUT_MS = 15_000;
+const START_TIMEOUT_MS = 60_000;
+const STOP_TIMEOUT_MS = 30_000;
 
 /**
  * @typedef {object} Options
@@ -318,15 +318,20 @@ function answers(port, host) {
 const EPHEMERAL_PORTS = 32_768;
 const LOWEST_PORT = 20_000;
 
+/** Ports of earlier calls: who asked for them may not listen yet. */
+const given = new Set();
+
 /**
- * Ports that were free a moment ago, all different. None is one that the kernel may give to somebody who asks for any
- * port in the meantime, as the program under test itself does.
+ * Ports that were free a moment ago, all different, and none of an earlier call. None is one that the kernel may give to
+ * somebody who asks for any port in the meantime, as the program under test itself does.
  */
 export async function freePorts(count, host = "127.0.0.1") {
   const ports = new Set();
   while (ports.size < count) {
     const port = LOWEST_PORT + Math.floor(Math.random() * (EPHEMERAL_PORTS - LOWEST_PORT));
-    if (!ports.has(port) && (await isFree(port, host))) ports.add(port);
+    if (given.has(port)) continue;
+    given.add(port);
+    if (await isFree(port, host)) ports.add(port);
   }
   return [...ports];
 }

@@ -30,6 +30,7 @@ export function servePage() {
 /** A browser, with further flags; capture is 640×360 at 15 frames a second. */
 export function launch(flags = []) {
   return chromium.launch({
+    timeout: 120_000,
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: [
       '--headless=new',
@@ -62,6 +63,7 @@ export async function person(browser, url) {
 async function open(browser) {
   const context = await browser.newContext({ permissions: ['camera', 'microphone'] });
   const tab = await context.newPage();
+  tab.setDefaultNavigationTimeout(90_000);
   tab.on('pageerror', (error) => console.error('page error:', error.message));
   if (process.env.DEBUG_PAGE) tab.on('console', (message) => console.error('page:', message.text()));
   return tab;
@@ -80,13 +82,15 @@ export async function leave(...tabs) {
 }
 
 /** Waits until `check` gives something true; fails after `seconds` with what it gave last. */
-export async function until(what, check, seconds = 20) {
+export async function until(what, check, seconds = 30) {
   const end = Date.now() + seconds * 1000;
   let last;
-  while (Date.now() < end) {
+  // What is true when the time is over came in time, however long a busy machine takes for each look.
+  for (let isOver = false; !isOver; ) {
+    isOver = Date.now() >= end;
     last = await check();
     if (last && last.ok !== false) return last;
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    if (!isOver) await new Promise((resolve) => setTimeout(resolve, 100));
   }
   throw new Error(`${what} did not happen within ${seconds} s; last: ${JSON.stringify(last)}`);
 }
@@ -101,16 +105,25 @@ export async function sees(tab, who) {
   });
 }
 
+/** Gives how far a counter has come since it was first read. It begins anew with each connection, and the first reading may be of one that has ended. */
+export function since() {
+  let from;
+  return (now) => {
+    if (now === undefined) return 0;
+    from = Math.min(from ?? now, now);
+    return now - from;
+  };
+}
+
 /** Waits until `tab` decodes new pictures of `who` and hears new sound. */
 export async function seesAndHears(tab, who) {
-  const before = (await tab.evaluate(() => window.incoming()))[who];
+  const [seen, heard] = [since(), since()];
   const picture = await tab.evaluate((who) => window.picture(who), who);
   return until(`${tab.identity} sees and hears ${who}`, async () => {
     const now = (await tab.evaluate(() => window.incoming()))[who] ?? {};
     const { camera, microphone } = now;
     const moved = (await tab.evaluate((who) => window.picture(who), who)) !== picture;
-    const frames = (camera?.frames ?? 0) - (before?.camera?.frames ?? 0);
-    const energy = (microphone?.energy ?? 0) - (before?.microphone?.energy ?? 0);
+    const [frames, energy] = [seen(camera?.frames), heard(microphone?.energy)];
     return { ok: frames > 15 && energy > 0.001 && moved, frames, energy, moved, now };
   });
 }

@@ -27,6 +27,7 @@ const PREFERENCES = {
 export async function launchFirefox(preferences = {}) {
   const browser = await puppeteer.launch({
     browser: 'firefox',
+    timeout: 120_000,
     executablePath: FIREFOX,
     extraPrefsFirefox: { ...PREFERENCES, ...preferences },
   });

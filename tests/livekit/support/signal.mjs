@@ -21,7 +21,7 @@ export class SignalClient {
   }
 
   /** The first message of this kind that fits, heard before or later. */
-  hears(kind, fits = () => true, seconds = 10) {
+  hears(kind, fits = () => true, seconds = 30) {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error(`no ${kind} within ${seconds} s; heard ${this.kinds()}`)), seconds * 1000);
       const look = () => {

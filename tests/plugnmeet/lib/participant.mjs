@@ -9,7 +9,7 @@ import { decode, encode } from "./wire.mjs";
 // Node 20 has none of its own.
 globalThis.WebSocket ??= WebSocket;
 
-const ANSWER_TIMEOUT_MS = 10_000;
+const ANSWER_TIMEOUT_MS = 30_000;
 
 /** Where a connected client may go, and how. */
 export async function connect(server, token, { room, user, ...options } = {}) {

@@ -41,7 +41,8 @@ async function run(settings, until = /Plenum is ready/, args = []) {
       });
     }
   });
-  const exit = once(child, "exit").then(([code]) => code);
+  // Only then is all there that it printed.
+  const exit = once(child, "close").then(([code]) => code);
   const patience = setTimeout(() => child.kill("SIGKILL"), 30_000);
   await Promise.race([said, exit]);
   return {
@@ -180,7 +181,8 @@ describe("a stop", () => {
       const ann = await join(server, await joinToken(server, "stop", "ann"));
       const start = Date.now();
       assert.equal(await server.stop(), 0);
-      assert.ok(Date.now() - start < 2_000, `${Date.now() - start} ms`);
+      // Without that setting it would be ten seconds.
+      assert.ok(Date.now() - start < 6_000, `${Date.now() - start} ms`);
       await ann.closed;
     } finally {
       await server.close();
@@ -192,7 +194,7 @@ describe("a stop", () => {
     try {
       const start = Date.now();
       assert.equal(await server.stop(), 0);
-      assert.ok(Date.now() - start < 5_000, `${Date.now() - start} ms`);
+      assert.ok(Date.now() - start < 15_000, `${Date.now() - start} ms`);
     } finally {
       await server.close();
     }

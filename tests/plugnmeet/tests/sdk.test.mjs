@@ -71,7 +71,7 @@ test("the SDK creates, fills and ends a room", async () => {
 
   // The history is written when the last messages are out.
   let past;
-  for (const end = Date.now() + 15_000; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 200))) {
+  for (const end = Date.now() + 30_000; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 200))) {
     past = await sdk.fetchPastRoomsInfo({ room_ids: [roomId], from: 0, limit: 5, order_by: "DESC" });
     if (past.status) break;
   }
