@@ -363,7 +363,7 @@ impl Shard {
         let Self { published, peers, queue, lost, pacing, .. } = self;
         let Some(Published { source, subscribers, .. }) = published.get(index) else { return };
         let Some(packet) = source.layers[layer].ring.get(sequence) else { return };
-        for (peer, track) in subscribers.iter() {
+        for (peer, track) in subscribers {
             let forwarded = catch_unwind(AssertUnwindSafe(|| {
                 fault::point(Point::Forward);
                 let egress = &mut peers[*peer].egress;
