@@ -13,8 +13,10 @@ const PICTURE_WINDOW: Duration = Duration::from_secs(2);
 const ENOUGH_PERCENT: u32 = 90;
 /// Bytes are counted over this time …
 const SLICE: Duration = Duration::from_millis(500);
-/// … and remembered for this many of them.
+/// … and remembered for this many of them,
 const SLICES: usize = 8;
+/// which is so long.
+pub const MEMORY: Duration = Duration::from_secs(4);
 /// Bytes that each payload costs on the way beside itself: IP, UDP, RTP with extensions, tag.
 const OVERHEAD: usize = 68;
 
@@ -95,7 +97,7 @@ impl Rates {
         enough.filter(|layer| layer + 1 < TEMPORAL).map_or(u8::MAX, |layer| layer as u8)
     }
 
-    /// What each layer needs together with those below it, over the last `time` (at most four seconds); zero for layers
+    /// What each layer needs together with those below it, over the last `time`, at most [`MEMORY`]; zero for layers
     /// of which nothing came.
     pub fn bitrates(&self, now: Instant, time: Duration) -> [[Bitrate; TEMPORAL]; SPATIAL] {
         let mut rates = [[Bitrate::ZERO; TEMPORAL]; SPATIAL];

@@ -66,8 +66,8 @@ pub struct Arrival {
     pub source: usize,
     /// Layer of the track.
     pub layer: usize,
-    /// Whether the publisher sends more than its link carries.
-    pub congested: bool,
+    /// Until when the publisher is known to send more than its link carries.
+    pub congested_until: Option<Instant>,
     /// The packet.
     pub packet: RawPacket,
 }
@@ -273,10 +273,6 @@ impl Ingest {
                 if codec.is_some_and(|codec| codec.kind() == MediaKind::Video) {
                     self.uplink.observe(reception.late());
                 }
-                // What only larger pictures miss would take the place of new ones of the smallest.
-                if *layer > 0 && self.uplink.is_congested(now) {
-                    reception.missing.give_up();
-                }
                 self.ask_at = sooner(self.ask_at, reception.missing.next());
                 (*line, *layer, codec, index, payload)
             }
@@ -306,7 +302,7 @@ impl Ingest {
             dependency: said.dependency.map(Arc::from),
             payload: Arc::from(payload),
         };
-        Some(Arrival { source, layer, congested: self.uplink.is_congested(now), packet })
+        Some(Arrival { source, layer, congested_until: self.uplink.congested_until(), packet })
     }
 
     fn payload_kind(&self, payload_type: u8) -> Option<PayloadKind> {
@@ -400,7 +396,11 @@ impl Ingest {
         if self.ask_at.is_some_and(|at| now >= at) {
             self.ask_at = None;
             for (ssrc, role) in &mut self.streams {
-                let Role::Media { reception, .. } = role else { continue };
+                let Role::Media { layer, reception, .. } = role else { continue };
+                // What only larger pictures miss would take the place of new ones of the smallest.
+                if *layer > 0 && self.uplink.is_congested(now) {
+                    reception.missing.give_up();
+                }
                 let due =
                     reception.missing.due(now, self.rtt).inspect(|_| asked += 1).map(|index| index as u16);
                 control.write(|to| rtcp::write_nack(to, SSRC, *ssrc, due));

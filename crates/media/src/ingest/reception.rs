@@ -12,8 +12,11 @@ use crate::sdp::MediaKind;
 /// no use without its first packet.
 const BEFORE: u64 = 16;
 
-/// How much of what packets come late is forgotten in a second: clocks differ by less.
-const FORGOTTEN: f64 = 0.002;
+/// How much of what packets come late is forgotten in a second: a queue grows faster than clocks differ, and those who send
+/// by sleeping are slower than their own clock.
+const FORGOTTEN: f64 = 0.02;
+/// A clock that stood still or jumped for longer says nothing of a queue.
+const CLOCK_BREAK: f64 = 2.0;
 
 /// The loss of fewer packets than this says nothing.
 const FEWEST_RATED: u64 = 20;
@@ -119,7 +122,9 @@ impl Reception {
             let passed = now.saturating_duration_since(at).as_secs_f64();
             let due = f64::from(ticks) / f64::from(self.clock_rate);
             self.jitter += ((passed - due).abs() - self.jitter) / 16.0;
-            self.late = (self.late + passed - due - passed * FORGOTTEN).max(0.0);
+            let later = passed - due;
+            let is_break = later.abs() > CLOCK_BREAK;
+            self.late = if is_break { 0.0 } else { (self.late + later - passed * FORGOTTEN).max(0.0) };
         }
     }
 

@@ -7,7 +7,7 @@ use crate::allocator::{SPATIAL, TEMPORAL};
 use crate::bwe::Bitrate;
 use crate::ids::SourceKey;
 use crate::numbering::Numbering;
-use crate::rates::Rates;
+use crate::rates::{MEMORY, Rates};
 use crate::ring::{AUDIO_PACKETS, Layering, Packet, StreamRing, VIDEO_PACKETS};
 use crate::rtp::{av1, dd, h264, h265, vp8, vp9};
 use crate::sdp::{Codec, MediaKind};
@@ -22,10 +22,8 @@ const LIVE_LEAST: Duration = Duration::from_millis(500);
 /// … and at most for this, which is what counts at first. Screen sharing may send one picture a second.
 const LIVE_MOST: Duration = Duration::from_millis(1500);
 /// What a layer took before it went counts for this long after it has come back, while too little of it is there to be
-/// measured …
+/// measured.
 const REMEMBERED: Duration = Duration::from_secs(1);
-/// … and was measured over this time.
-const BEFORE: Duration = Duration::from_secs(2);
 /// One in so many bytes of a key frame counts for what a layer takes: key frames are the exception. If all of them counted,
 /// asking for one would make a shared screen too large for the link that asks, which then pauses it and has to ask again.
 const KEYFRAME_WEIGHT: usize = 8;
@@ -69,6 +67,8 @@ pub struct Layer {
     interval: Option<Duration>,
     /// When it came back after it had gone, and what it took before.
     back: Option<(Instant, [[Bitrate; TEMPORAL]; SPATIAL])>,
+    /// It has come back, and nobody was told.
+    offered: bool,
     /// Clock of the publisher in ticks of this layer.
     pub clock: Option<ClockAnchor>,
     /// When a key frame was last asked for.
@@ -99,6 +99,7 @@ impl Layer {
             keyframe_timestamp: None,
             interval: None,
             back: None,
+            offered: false,
             clock: None,
             last_request: None,
             wanted: false,
@@ -159,17 +160,17 @@ impl Layer {
         self.last_packet.is_some_and(|at| now.saturating_duration_since(at) < live_for)
     }
 
-    /// Whether the packet that came at `now` is the first after the layer had gone.
-    pub fn has_come_back(&self, now: Instant) -> bool {
-        self.back.is_some_and(|(at, _)| at == now)
-    }
-
     /// What it needs, by spatial and temporal layer, measured over `time`; zero if it is not live.
     fn bitrates(&self, now: Instant, time: Duration) -> [[Bitrate; TEMPORAL]; SPATIAL] {
         if !self.is_live(now) {
             return [[Bitrate::ZERO; TEMPORAL]; SPATIAL];
         }
-        let mut rates = self.rates.bitrates(now, time);
+        self.rates.bitrates(now, time)
+    }
+
+    /// The same; just after it has come back, at least what it took before.
+    fn remembered_bitrates(&self, now: Instant, time: Duration) -> [[Bitrate; TEMPORAL]; SPATIAL] {
+        let mut rates = self.bitrates(now, time);
         if let Some((at, before)) = &self.back
             && now.saturating_duration_since(*at) < REMEMBERED
         {
@@ -183,12 +184,15 @@ impl Layer {
     fn note(&mut self, now: Instant, raw: &RawPacket) {
         self.packets += 1;
         self.bytes += raw.payload.len() as u64;
-        // What is repeated tells how things were.
-        if self.highest.is_some_and(|highest| raw.sequence <= highest) {
+        // What is repeated tells how things were. What is older than all that is kept is no repetition, but another stream.
+        let is_repeated =
+            |highest: u64| (highest.saturating_sub(VIDEO_PACKETS as u64)..=highest).contains(&raw.sequence);
+        if self.highest.is_some_and(is_repeated) {
             return;
         }
         if let Some(last) = self.last_packet.filter(|_| !self.is_live(now)) {
-            self.back = Some((now, self.rates.bitrates(last, BEFORE)));
+            self.back = Some((now, self.rates.bitrates(last, MEMORY)));
+            self.offered = true;
         }
         if let Some(last) = self.last_packet.filter(|_| self.last_timestamp != Some(raw.timestamp)) {
             let passed = now.saturating_duration_since(last).min(LIVE_MOST);
@@ -209,8 +213,8 @@ pub struct Source {
     pub layers: Vec<Layer>,
     /// Nothing is forwarded while muted.
     pub muted: bool,
-    /// The publisher sends more than its link carries: only the lowest layer is worth waiting for.
-    pub congested: bool,
+    /// Until then the publisher is known to send more than its link carries: only the lowest layer is worth waiting for.
+    pub congested_until: Option<Instant>,
     /// How loud it is.
     pub level: LevelMeter,
 }
@@ -243,7 +247,7 @@ impl Source {
             kind,
             layers: std::iter::repeat_with(|| Layer::new(kind)).take(layers).collect(),
             muted: false,
-            congested: false,
+            congested_until: None,
             level: LevelMeter::default(),
         }
     }
@@ -273,6 +277,8 @@ impl Source {
         let (layering, keyframe_start) = layer.look_into(codec, &raw);
         if keyframe_start && self.kind == MediaKind::Video {
             layer.keyframe_timestamp = Some(raw.timestamp);
+            // Whoever misses it asks again.
+            layer.wanted = false;
         }
         if !raw.payload.is_empty() {
             let is_key = layer.keyframe_timestamp == Some(raw.timestamp);
@@ -291,6 +297,16 @@ impl Source {
         }))
     }
 
+    /// Whether a layer of pictures has come back. Said once.
+    pub fn takes_offer(&mut self, layer: usize) -> bool {
+        let layer = self.layers.get_mut(layer).filter(|_| self.kind == MediaKind::Video);
+        layer.is_some_and(|layer| std::mem::take(&mut layer.offered))
+    }
+
+    fn is_congested(&self, now: Instant) -> bool {
+        self.congested_until.is_some_and(|until| now < until)
+    }
+
     /// Somebody needs a key frame of `layer`.
     pub fn want_keyframe(&mut self, layer: usize) {
         if let Some(layer) = self.layers.get_mut(layer) {
@@ -301,10 +317,11 @@ impl Source {
     /// The layers to ask for a key frame now; what the throttle holds back comes later.
     pub fn due_keyframes(&mut self, now: Instant) -> impl Iterator<Item = usize> {
         let mut due = [false; MAX_LAYERS];
+        let is_congested = self.is_congested(now);
         for (index, layer) in self.layers.iter_mut().enumerate() {
             let interval = if index == 0 { KEYFRAME_INTERVAL } else { 2 * KEYFRAME_INTERVAL };
             let rested = layer.last_request.is_none_or(|at| now.saturating_duration_since(at) >= interval);
-            let is_in_time = index == 0 || !self.congested;
+            let is_in_time = index == 0 || !is_congested;
             if layer.wanted && rested && is_in_time && layer.is_live(now) {
                 layer.wanted = false;
                 layer.last_request = Some(now);
@@ -326,8 +343,11 @@ impl Source {
             return only.bitrates(now, time);
         }
         // Of several streams each is one layer, whatever its packets say.
-        for (layer, rates) in self.layers.iter().zip(&mut rates) {
-            for (all, one) in layer.bitrates(now, time).iter().flat_map(|row| row.iter().enumerate()) {
+        for (index, (layer, rates)) in self.layers.iter().zip(&mut rates).enumerate() {
+            // Of the lowest a memory would only keep somebody from seeing anything.
+            let own =
+                if index == 0 { layer.bitrates(now, time) } else { layer.remembered_bitrates(now, time) };
+            for (all, one) in own.iter().flat_map(|row| row.iter().enumerate()) {
                 rates[all] = rates[all].max(*one);
             }
         }
@@ -347,7 +367,7 @@ impl Source {
     /// lowest live one above, else the wanted one. While the publisher's link is too narrow nobody wants more than the lowest.
     pub fn best_layer(&self, now: Instant, wanted: usize) -> usize {
         let live = |index: &usize| self.layers[*index].is_live(now) && !self.is_overtaken(*index);
-        let wanted = if self.congested { 0 } else { wanted };
+        let wanted = if self.is_congested(now) { 0 } else { wanted };
         let top = wanted.min(self.layers.len() - 1);
         (0..=top).rev().find(live).or_else(|| (top + 1..self.layers.len()).find(live)).unwrap_or(top)
     }
@@ -471,11 +491,11 @@ mod tests {
     fn on_a_link_that_is_too_narrow_only_the_lowest_layer_counts() {
         let mut source = Source::new(SourceKey(1), MediaKind::Video, 3);
         let now = film(Instant::now(), &mut source, 3, 0..30);
-        source.congested = true;
+        source.congested_until = Some(now + Duration::from_millis(1));
         assert_eq!(source.best_layer(now, 2), 0);
         (0..3).for_each(|layer| source.want_keyframe(layer));
         assert_eq!(source.due_keyframes(now).collect::<Vec<_>>(), [0]);
-        source.congested = false;
+        let now = now + Duration::from_millis(1);
         assert_eq!(source.best_layer(now, 2), 2);
         assert_eq!(source.due_keyframes(now).collect::<Vec<_>>(), [1, 2], "later is not too late");
     }
@@ -486,16 +506,26 @@ mod tests {
         let mut source = Source::new(SourceKey(1), MediaKind::Video, 3);
         film(start, &mut source, 3, 0..90);
         let now = film(start, &mut source, 1, 90..150);
-        let top = |source: &Source, now: Instant| source.bitrates(now, BEFORE)[2][0].as_bps();
+        let top = |source: &Source, now: Instant| source.bitrates(now, MEMORY)[2][0].as_bps();
         assert_eq!(top(&source, now), 0);
+        assert!(!source.takes_offer(2));
+        source.want_keyframe(2);
         let packet = RawPacket { timestamp: 150 * 2_970, ..raw(90, Codec::Vp8, &[0x10, 0]) };
         source.push(now, 2, packet);
-        assert!(source.layers[2].has_come_back(now) && !source.layers[0].has_come_back(now));
+        assert!(source.takes_offer(2) && !source.takes_offer(2), "once");
+        assert!(!source.takes_offer(0) && !source.takes_offer(3));
+        assert!(!source.has_wanted_keyframes(), "there it is");
         // A picture of 70 bytes every 33 ms.
         let bps = top(&source, now);
         assert!((15_000..19_000).contains(&bps), "{bps}");
         let later = film(start, &mut source, 3, 151..190);
-        assert!(!source.layers[2].has_come_back(later) && top(&source, later) > 0);
+        let bps = top(&source, later);
+        assert!(bps < 13_000, "what is measured counts: {bps}");
+        // Sound is not offered.
+        let mut sound = Source::new(SourceKey(2), MediaKind::Audio, 1);
+        sound.push(start, 0, raw(1, Codec::Opus, &[1]));
+        sound.push(now, 0, raw(2, Codec::Opus, &[1]));
+        assert!(!sound.takes_offer(0));
     }
 
     #[test]

@@ -5,12 +5,16 @@
 
 use std::time::{Duration, Instant};
 
+/// Numbers that go back by more begin anew.
+const LARGEST_STEP_BACK: u64 = 1_000;
 /// How many of the last packets are looked at …
 const RECENT: u32 = 32;
 /// … and how many of them may be lost.
 const MOST_LOST: u32 = 5;
 /// Packets that come this much later than the quickest have waited in a queue.
 const QUEUED: Duration = Duration::from_millis(100);
+/// This long both must last: a moment without the air, or without a processor here, is over sooner.
+const LASTING: Duration = Duration::from_millis(100);
 /// What once was too much counts as too much for this long: what a publisher has encoded before it knew still comes, and
 /// Chromium lets what was lost go again before anything new.
 const HOLD: Duration = Duration::from_secs(2);
@@ -24,13 +28,15 @@ pub(super) struct Uplink {
     came: u64,
     /// How much later than the quickest the last picture came.
     late: Duration,
+    /// Since when it has been too much.
+    since: Option<Instant>,
     congested_until: Option<Instant>,
 }
 
 impl Uplink {
     /// The packet of that transport-wide number has come, a picture's or another.
     pub(super) fn came(&mut self, now: Instant, number: u64) {
-        if self.came == 0 {
+        if self.came == 0 || number + LARGEST_STEP_BACK < self.highest {
             // Before the first there were none to be lost.
             (self.highest, self.came) = (number, u64::MAX);
         } else if number > self.highest {
@@ -42,7 +48,9 @@ impl Uplink {
             self.came |= bit.unwrap_or(0);
         }
         let lost = (!self.came << (u64::BITS - RECENT)).count_ones();
-        if lost > MOST_LOST && self.late >= QUEUED {
+        if lost <= MOST_LOST || self.late < QUEUED {
+            self.since = None;
+        } else if now.saturating_duration_since(*self.since.get_or_insert(now)) >= LASTING {
             self.congested_until = Some(now + HOLD);
         }
     }
@@ -56,6 +64,11 @@ impl Uplink {
     pub(super) fn is_congested(&self, now: Instant) -> bool {
         self.congested_until.is_some_and(|until| now < until)
     }
+
+    /// Until when that counts, if it was ever so.
+    pub(super) fn congested_until(&self) -> Option<Instant> {
+        self.congested_until
+    }
 }
 
 #[cfg(test)]
@@ -64,37 +77,44 @@ mod tests {
 
     const LATE: Duration = Duration::from_millis(300);
 
+    /// Packets with these numbers, one a millisecond.
+    fn come(uplink: &mut Uplink, now: &mut Instant, numbers: impl Iterator<Item = u64>) -> bool {
+        for number in numbers {
+            *now += Duration::from_millis(1);
+            uplink.came(*now, number);
+        }
+        uplink.is_congested(*now)
+    }
+
     #[test]
     fn losses_and_a_queue_together_are_congestion() {
-        let now = Instant::now();
+        let mut now = Instant::now();
         let mut uplink = Uplink::default();
-        (100..200).for_each(|number| uplink.came(now, number));
         uplink.observe(LATE);
-        uplink.came(now, 200);
-        assert!(!uplink.is_congested(now), "nothing is lost");
+        assert!(!come(&mut uplink, &mut now, 100..500), "nothing is lost");
         uplink.observe(Duration::from_millis(20));
-        (201..230).filter(|number| number % 4 == 0).for_each(|number| uplink.came(now, number));
-        assert!(!uplink.is_congested(now), "lost on the air");
+        let lossy = |numbers: std::ops::Range<u64>| numbers.filter(|number| number % 4 == 0);
+        assert!(!come(&mut uplink, &mut now, lossy(500..1_300)), "lost on the air");
         uplink.observe(LATE);
-        uplink.came(now, 230);
-        assert!(uplink.is_congested(now) && uplink.is_congested(now + HOLD - Duration::from_millis(1)));
-        (231..270).for_each(|number| uplink.came(now, number));
-        uplink.came(now + HOLD, 270);
-        assert!(!uplink.is_congested(now + HOLD), "a queue that empties");
+        assert!(!come(&mut uplink, &mut now, lossy(1_300..1_600)), "it may be over in a moment");
+        assert!(come(&mut uplink, &mut now, lossy(1_600..1_800)));
+        assert!(come(&mut uplink, &mut now, 1_800..3_700), "what is on its way was sent before");
+        assert!(!come(&mut uplink, &mut now, 3_700..4_000), "a queue that empties");
+        assert!(uplink.congested_until() < Some(now));
     }
 
     #[test]
     fn what_comes_out_of_order_is_not_lost() {
-        let now = Instant::now();
+        let mut now = Instant::now();
         let mut uplink = Uplink::default();
-        (100..140).for_each(|number| uplink.came(now, number));
-        uplink.came(now, 150);
-        (140..150).for_each(|number| uplink.came(now, number));
-        uplink.came(now, 20);
         uplink.observe(LATE);
-        uplink.came(now, 151);
-        assert!(!uplink.is_congested(now));
-        uplink.came(now, u64::MAX);
-        assert!(uplink.is_congested(now));
+        for start in (1_000..10_000).step_by(20) {
+            let overtaken = (start + 10..start + 20).chain(start..start + 10);
+            assert!(!come(&mut uplink, &mut now, overtaken));
+        }
+        assert!(
+            !come(&mut uplink, &mut now, [20, u64::MAX - 2_000, 30].into_iter().chain(31..400)),
+            "begun anew"
+        );
     }
 }

@@ -232,7 +232,10 @@ fn an_offer_to_a_subscriber_can_be_read() {
     assert!(text.contains("a=msid:PA_x|TR_y TR_y\r\n"));
     assert!(offer.media.iter().flat_map(|media| &media.extensions).all(|(id, _)| *id <= 14));
     let numbered = (TRANSPORT_EXTENSION, uri::TRANSPORT_CC.to_owned());
-    assert!(video.extensions.contains(&numbered) && audio.extensions.contains(&numbered));
+    assert!(
+        video.extensions.contains(&numbered) && audio.extensions.contains(&numbered),
+        "of what we send it is told"
+    );
     assert_eq!((text.matches(" transport-cc").count(), text.matches(" goog-remb").count()), (3, 1));
     assert!(!text.contains(uri::PLAYOUT_DELAY));
     let late = lines.map(|line| DownLine { playout_delay: true, ..line });

@@ -62,7 +62,7 @@ pub(super) fn push_codecs(sdp: &mut String, flow: Flow, codecs: &[Offered], opus
             let _ = write!(sdp, "a=rtcp-fb:{pt} transport-cc\r\n");
         }
         // A client that cannot tell when packets arrive may say what it believes that the connection carries.
-        if flow == Flow::Send && codec.kind() == MediaKind::Video {
+        if flow != Flow::Receive && codec.kind() == MediaKind::Video {
             let _ = write!(sdp, "a=rtcp-fb:{pt} goog-remb\r\n");
         }
         match codec {

@@ -351,13 +351,13 @@ impl Shard {
 
     /// A packet of a published track: into its ring, and to everybody who is to have it.
     fn forward(&mut self, now: Instant, arrival: Arrival) {
-        let Arrival { source: index, layer, congested, packet: raw } = arrival;
+        let Arrival { source: index, layer, congested_until, packet: raw } = arrival;
         let Published { source, .. } = &mut self.published[index];
-        source.congested = congested;
+        source.congested_until = congested_until;
         self.in_picture = source.kind == MediaKind::Video && !raw.marker;
         let Some(packet) = source.push(now, layer, raw) else { return };
         let (sequence, keyframe_start) = (packet.sequence, packet.keyframe_start);
-        if keyframe_start && source.layers[layer].has_come_back(now) {
+        if keyframe_start && source.takes_offer(layer) {
             self.offer_layer(now, index);
         }
         let Self { published, peers, queue, lost, pacing, .. } = self;
@@ -381,7 +381,8 @@ impl Shard {
         }
     }
 
-    /// A layer of a track has come back: whoever has room for it takes it at once, and no other key frame is needed.
+    /// A layer of a track has come back: whoever has room for what it took before takes it at once, and needs no other key
+    /// frame.
     fn offer_layer(&mut self, now: Instant, index: usize) {
         let subscribers: Vec<usize> =
             self.published[index].subscribers.iter().map(|(peer, _)| *peer).collect();

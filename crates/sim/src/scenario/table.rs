@@ -168,6 +168,23 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
     },
     Scenario {
+        name: "bursts of loss on the way up",
+        cast: &[ALICE, BOB],
+        changes: &[up(
+            10,
+            "alice",
+            Conditions { bursts: Bursts { begin: 0.004, end: 0.1, loss: 0.9 }, jitter: ms(30), ..GOOD },
+        )],
+        length: s(40),
+        watched: &[BOB_ALICE],
+        holds: &[
+            // The air is no queue: the large picture stays.
+            hold(BOB_ALICE, 3, END, Law::Layers(2, 2)),
+            hold(BOB_ALICE, 3, END, Law::Pictures(ms(400))),
+            hold(BOB_ALICE, 1, END, Law::Sound(ms(200))),
+        ],
+    },
+    Scenario {
         name: "packets overtake others",
         cast: &[ALICE, BOB.with_down(Conditions { reorder: 0.05, ..GOOD })],
         changes: &[],
