@@ -208,7 +208,7 @@ impl Candidate {
                 return;
             }
             let mut pause = TRY_EVERY;
-            if self.takes_one_more() {
+            if self.has_room() && self.is_free(&key).await && self.takes_one_more() {
                 let sent = Instant::now();
                 if let Ok(revision) = self.leases.store.create(&key, self.leases.server.clone().into()).await
                 {
@@ -225,6 +225,16 @@ impl Candidate {
                 _ = self.stop.wait_for(|stop| *stop) => return,
             }
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.share().held < *self.fair.borrow()
+    }
+
+    /// Whether nobody holds the shard. Asked before a place is reserved: a server that has room for one more would give the
+    /// place to those who try in vain, while the shard that is free waits for its turn.
+    async fn is_free(&self, key: &str) -> bool {
+        matches!(self.leases.store.get(key).await, Ok(None))
     }
 
     /// Reserves a place in this server's fair share, so that candidates side by side do not go beyond it.
