@@ -1,4 +1,4 @@
-//! Reads how many tests a runner ran from what it printed: cargo, node, vitest, Playwright, pytest.
+//! Reads how many tests a runner ran, and which failed, from what it printed: cargo, node, vitest, Playwright, pytest.
 
 use std::ops::AddAssign;
 
@@ -31,6 +31,16 @@ pub(crate) fn tests(log: &str) -> Option<Tally> {
         all += closing_line(line.trim());
     }
     (!all.is_empty()).then_some(all)
+}
+
+/// The lines of a log that name a test that failed, and where it did.
+pub(crate) fn failures(log: &str) -> impl Iterator<Item = &str> {
+    log.lines().map(str::trim).filter(|line| {
+        // cargo, and a panic in it; node; Playwright; vitest
+        (line.starts_with("test ") && line.ends_with("... FAILED"))
+            || (line.starts_with("thread ") && line.contains(" panicked at "))
+            || ["✖ ", "✘ ", "FAIL "].iter().any(|mark| line.starts_with(mark))
+    })
 }
 
 fn closing_line(line: &str) -> Tally {
@@ -147,6 +157,20 @@ mod tests {
             1,
         );
         check("  1 flaky\n  3 did not run\n  5 passed (9s)", 5, 4, 0);
+    }
+
+    #[test]
+    fn failures_are_named() {
+        let log = "test a::b ... ok\ntest a::c ... FAILED\n\nthread 'a::c' (7) panicked at src/a.rs:1:2:\nright\n  \
+                   ✔ one (2ms)\n  ✖ two (3ms)\n  ✘  4 [nats-own] › chat.spec.ts:3:1 › chat (1m)\n FAIL  src/a.test.ts > b\n";
+        let expected = [
+            "test a::c ... FAILED",
+            "thread 'a::c' (7) panicked at src/a.rs:1:2:",
+            "✖ two (3ms)",
+            "✘  4 [nats-own] › chat.spec.ts:3:1 › chat (1m)",
+            "FAIL  src/a.test.ts > b",
+        ];
+        assert_eq!(failures(log).collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -11,7 +11,9 @@ use crate::{
 };
 
 /// How many lines of a failed stage's output are shown; the log has all.
-const SHOWN_LINES: usize = 120;
+const SHOWN_LINES: usize = 80;
+/// How many lines that name a failure are shown after these.
+const SHOWN_FAILURES: usize = 20;
 
 /// What happened so far.
 pub(crate) struct Report {
@@ -57,6 +59,7 @@ impl Report {
         println!("{}", line(name, tally, start.elapsed()));
         if tally.failed > 0 {
             print!("{}", tail(&text));
+            count::failures(&text).take(SHOWN_FAILURES).for_each(|line| println!("  ! {line}"));
             match result {
                 Err(error) => println!("  {error:#}"),
                 Ok(()) => println!("  a skipped test is a failure here: its peer must run"),
@@ -164,6 +167,6 @@ mod tests {
         let text: String = (0..SHOWN_LINES + 5).map(|number| format!("line {number}\n")).collect();
         let shown = tail(&text);
         assert!(shown.starts_with("  … 5 lines before\n  | line 5\n"), "{shown}");
-        assert!(shown.ends_with("line 124\n"), "{shown}");
+        assert!(shown.ends_with(&format!("line {}\n", SHOWN_LINES + 4)), "{shown}");
     }
 }
