@@ -52,7 +52,6 @@ async function token(grants, options = {}) {
 const join = async (room, identity, options = {}, grants = {}) =>
   new SignalClient(server.url, await token({ roomJoin: true, room, ...grants }, { identity, ...options }));
 
-
 const validate = async (room, options = {}, grants = {}) => {
   const access = await token({ roomJoin: true, room, ...grants }, options);
   const answer = await fetch(`${server.http}/rtc/validate?access_token=${access}`);

@@ -113,7 +113,7 @@ impl Reception {
         Some((index, found.after))
     }
 
-    /// RFC 3550 §A.8, and what of it stays.
+    /// A new packet came: jitter by RFC 3550 §A.8, and what of the differences does not even out.
     fn note_jitter(&mut self, now: Instant, timestamp: u32) {
         let (at, before) = std::mem::replace(&mut self.last, (now, timestamp));
         let ticks = timestamp.wrapping_sub(before).cast_signed();
@@ -121,8 +121,8 @@ impl Reception {
         if ticks != 0 {
             let passed = now.saturating_duration_since(at).as_secs_f64();
             let due = f64::from(ticks) / f64::from(self.clock_rate);
-            self.jitter += ((passed - due).abs() - self.jitter) / 16.0;
             let later = passed - due;
+            self.jitter += (later.abs() - self.jitter) / 16.0;
             let is_break = later.abs() > CLOCK_BREAK;
             self.late = if is_break { 0.0 } else { (self.late + later - passed * FORGOTTEN).max(0.0) };
         }
